@@ -8,8 +8,13 @@ use crate::retry::Verdict;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RedfishError {
     /// None of the reset types is supported.
-    #[error("its system does not support a reset of type {0}")]
-    ResetType(String),
+    #[error("its system does not support a reset of type {wanted}; it lists only these types: {listed}")]
+    ResetType {
+        /// The types of which one is needed.
+        wanted: String,
+        /// The types that the system lists.
+        listed: String,
+    },
     /// Redfish has no name for the boot device.
     #[error("Redfish has no boot device {0}")]
     BootDevice(BootDevice),
@@ -98,7 +103,7 @@ impl RedfishError {
             // A service that starts has no systems yet, and does not know their power.
             Self::NoSystems | Self::NoPowerState | Self::PowerChanges(_) => Verdict::Later,
             Self::UnknownPowerState(_) => Verdict::Doubtful,
-            Self::ResetType(_)
+            Self::ResetType { .. }
             | Self::BootDevice(_)
             | Self::BootProperty { .. }
             | Self::Request { .. }

@@ -15,6 +15,7 @@ use super::{
     connection::AUTH_TOKEN,
     error::RedfishError,
     http_policy::{Call, Etags},
+    messages::clean,
     response::{System, link},
 };
 use crate::bmc::Command;
@@ -23,6 +24,11 @@ use crate::bmc::Command;
 pub(super) const ROOT: &str = "/redfish/v1";
 /// OData protocol version (DSP0266 §6.4).
 const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-version");
+
+/// Maximum number of reset types in an error; DSP0268 has 12.
+const MAX_LISTED_TYPES: usize = 16;
+/// Maximum length of a reset type in an error, in characters.
+const MAX_TYPE_CHARS: usize = 32;
 
 /// JSON pointer of the reset action of a system.
 const RESET: &str = "/Actions/#ComputerSystem.Reset";
@@ -115,6 +121,9 @@ impl RedfishRequest {
     /// The requests that reset the system, the preferred one first. The later ones are for services that refuse the first
     /// one without having listed what they accept. `reset_types` are the listed types, if there is a list.
     ///
+    /// `PushPowerButton` is not used: it toggles, so a push whose outcome is unknown could be undone by the next one
+    /// (OWNERSHIP.md: commands are absolute).
+    ///
     /// # Errors
     /// [`RedfishError`] if the system does not support any of the types.
     pub(super) fn resets(
@@ -122,21 +131,19 @@ impl RedfishRequest {
         system: &System,
         reset_types: Option<&[String]>,
     ) -> Result<Vec<Self>, RedfishError> {
-        let power = system.body.get("PowerState").and_then(Value::as_str);
-        // A push of the button toggles: it is sent only if the machine is known to be in the other state.
-        let button = |state: &str| if power == Some(state) { &["PushPowerButton"][..] } else { &[] };
-        let (preferred, others): (&[&str], &[&str]) = match command {
-            Command::On => (&["On", "ForceOn"], button("Off")),
-            Command::Off => (&["ForceOff", "GracefulShutdown"], button("On")),
-            Command::SoftOff => (&["GracefulShutdown"], button("On")),
-            Command::Interrupt => (&["Nmi"], &[]),
-            Command::Boot(..) => (&[], &[]),
+        let kinds: &[&str] = match command {
+            Command::On => &["On", "ForceOn"],
+            Command::Off => &["ForceOff", "GracefulShutdown"],
+            Command::SoftOff => &["GracefulShutdown"],
+            Command::Interrupt => &["Nmi"],
+            Command::Boot(..) => &[],
         };
-        let all: Vec<&str> = preferred.iter().chain(others).copied().collect();
         let is_listed = |kind: &&str| reset_types.is_none_or(|listed| listed.iter().any(|known| known == kind));
-        let supported: Vec<&str> = all.iter().copied().filter(is_listed).collect();
+        let supported: Vec<&str> = kinds.iter().copied().filter(is_listed).collect();
         if supported.is_empty() {
-            return Err(RedfishError::ResetType(preferred.join(" or ")));
+            let listed = reset_types.unwrap_or_default().iter().take(MAX_LISTED_TYPES);
+            let listed: Vec<String> = listed.map(|kind| clean(kind, MAX_TYPE_CHARS)).collect();
+            return Err(RedfishError::ResetType { wanted: kinds.join(" or "), listed: listed.join(", ") });
         }
         let own = system.body.pointer(RESET);
         let named = own.and_then(|action| super::response::path(action.get("target")?.as_str()?));
@@ -219,33 +226,34 @@ mod tests {
 
     #[test]
     fn a_reset_is_of_a_type_that_the_system_takes() {
-        let kinds = |command, power: &str, listed: Option<&[&str]>| {
+        let kinds = |command, listed: Option<&[&str]>| {
             let listed: Option<Vec<String>> = listed.map(|kinds| kinds.iter().map(|kind| (*kind).to_owned()).collect());
-            let resets = RedfishRequest::resets(command, &system(json!({"PowerState": power})), listed.as_deref());
+            let resets = RedfishRequest::resets(command, &system(json!({})), listed.as_deref());
             let kind = |request: RedfishRequest| request.body["ResetType"].as_str().unwrap().to_owned();
             resets.map(|requests| requests.into_iter().map(kind).collect::<Vec<_>>().join(" "))
         };
-        type Row = (Command, &'static str, Option<&'static [&'static str]>, Option<&'static str>, &'static str);
+        type Row = (Command, Option<&'static [&'static str]>, Option<&'static str>, &'static str);
         let table: &[Row] = &[
-            (Command::On, "Off", None, Some("On ForceOn PushPowerButton"), "no list: DSP0266 §9.6"),
-            (Command::On, "Off", Some(&["On", "ForceOff"]), Some("On"), "Dell iDRAC 9"),
-            (Command::On, "Off", Some(&["ForceOn", "ForceOff"]), Some("ForceOn"), "ForceOn only"),
-            (Command::On, "Off", Some(&["PushPowerButton"]), Some("PushPowerButton"), "a button only"),
-            (Command::On, "On", Some(&["PushPowerButton"]), None, "a push would switch it off"),
-            (Command::Off, "On", Some(&["ForceOff", "PushPowerButton"]), Some("ForceOff PushPowerButton"), "HPE iLO 5"),
-            (Command::Off, "On", Some(&["GracefulShutdown"]), Some("GracefulShutdown"), "no ForceOff"),
-            (Command::Off, "On", Some(&["PushPowerButton"]), Some("PushPowerButton"), "a button only"),
-            (Command::Off, "Off", Some(&["PushPowerButton"]), None, "a push would switch it on"),
-            (Command::SoftOff, "On", Some(&["PushPowerButton", "ForceOff"]), Some("PushPowerButton"), "HPE iLO 4"),
-            (Command::SoftOff, "On", Some(&["ForceOff"]), None, "it would not be soft"),
-            (Command::Interrupt, "On", Some(&["Nmi"]), Some("Nmi"), "DSP0268, ResetType"),
-            (Command::Interrupt, "On", Some(&["On"]), None, "no NMI"),
+            (Command::On, None, Some("On ForceOn"), "no list: DSP0266 §9.6"),
+            (Command::On, Some(&["On", "ForceOff"]), Some("On"), "Dell iDRAC 9"),
+            (Command::On, Some(&["ForceOn", "ForceOff"]), Some("ForceOn"), "ForceOn only"),
+            (Command::On, Some(&["PushPowerButton"]), None, "a push toggles"),
+            (Command::Off, None, Some("ForceOff GracefulShutdown"), "no list: DSP0266 §9.6"),
+            (Command::Off, Some(&["ForceOff", "PushPowerButton"]), Some("ForceOff"), "HPE iLO 5"),
+            (Command::Off, Some(&["GracefulShutdown"]), Some("GracefulShutdown"), "no ForceOff"),
+            (Command::Off, Some(&["PushPowerButton"]), None, "a push toggles"),
+            (Command::SoftOff, Some(&["PushPowerButton", "ForceOff"]), None, "HPE iLO 4: neither is soft and absolute"),
+            (Command::SoftOff, Some(&["ForceOff"]), None, "it would not be soft"),
+            (Command::Interrupt, Some(&["Nmi"]), Some("Nmi"), "DSP0268, ResetType"),
+            (Command::Interrupt, Some(&["On"]), None, "no NMI"),
         ];
-        for (command, power, listed, right, source) in table {
-            assert_eq!(kinds(*command, power, *listed).ok().as_deref(), *right, "{command:?} {listed:?}: {source}");
+        for (command, listed, right, source) in table {
+            assert_eq!(kinds(*command, *listed).ok().as_deref(), *right, "{command:?} {listed:?}: {source}");
         }
-        let refused = kinds(Command::SoftOff, "Off", Some(&["On"])).unwrap_err();
-        assert_eq!(refused, RedfishError::ResetType("GracefulShutdown".to_owned()));
+        let refused = kinds(Command::On, Some(&["PushPowerButton", "Force\u{202e}Off"])).unwrap_err().to_string();
+        let right = "its system does not support a reset of type On or ForceOn; it lists only these types: PushPowerButton, \
+                     ForceOff";
+        assert_eq!(refused, right);
     }
 
     #[test]

@@ -331,15 +331,15 @@ async fn a_reset_is_of_a_type_that_the_service_takes() {
             "listed in the action info",
             |s| action(s, json!({"@Redfish.ActionInfo": "/redfish/v1/Info"})),
             |_, call| {
-                let types = json!({"Parameters": [{"Name": "ResetType", "AllowableValues": ["PushPowerButton"]}]});
+                let types = json!({"Parameters": [{"Name": "ResetType", "AllowableValues": ["ForceOn"]}]});
                 if call.is("GET", "/redfish/v1/Info") {
                     Some(shows(200, &types))
                 } else {
-                    takes(call, &["PushPowerButton"])
+                    takes(call, &["ForceOn"])
                 }
             },
             Command::On,
-            "PushPowerButton",
+            "ForceOn",
         ),
         ("not listed, On refused", nothing, |_, c| takes(c, &["ForceOn"]), Command::On, "ForceOn"),
         (
@@ -368,6 +368,11 @@ async fn a_reset_is_of_a_type_that_the_service_takes() {
         assert_eq!(reply, Ok(Reply::Done), "{source}: {told:#?}");
         assert!(told.last().unwrap().contains(&format!("\"{right}\"")), "{source}: {told:#?}");
     }
+    let bmc = OddBmc::new(|_, _| None)
+        .with(|state| action(state, json!({"ResetType@Redfish.AllowableValues": ["PushPowerButton", "Nmi"]})));
+    let reply = bmc.run(async |driver, login| execute(driver, login, Command::On).await).await;
+    assert!(matches!(&reply, Ok(Reply::Refused(why)) if why.contains("lists only these types: PushPowerButton, Nmi")));
+    assert!(bmc.take_calls(&format!("POST {RESET}")).is_empty(), "a push would toggle");
     let bmc = OddBmc::new(|_, call| call.is("POST", RESET).then(|| complains(400, "General", &["the lid is open"])));
     let reply = bmc.run(async |driver, login| execute(driver, login, Command::On).await).await;
     assert!(matches!(&reply, Ok(Reply::Refused(why)) if why.contains("the lid is open")), "{reply:?}");

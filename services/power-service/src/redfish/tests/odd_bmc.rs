@@ -235,7 +235,6 @@ impl State {
             },
             ("POST", RESET) => {
                 let is_on = matches!(call.body["ResetType"].as_str(), Some("On" | "ForceOn"));
-                let is_on = is_on || (call.body["ResetType"] == "PushPowerButton" && self.power == "Off");
                 self.power = json!(if is_on { "On" } else { "Off" });
                 status(204)
             }
