@@ -225,9 +225,43 @@ impl RedfishSession {
     }
 }
 
-/// Returns whether a service rejects the type of a reset, and not the reset.
+/// Returns whether a service rejects the type of a reset, and not the reset. Without a reason only the statuses that may be
+/// about a value count: 403 is about the user, 405 about the method.
 fn is_about_type(answer: &Answer) -> bool {
     let complaint = messages::complaint(answer);
     let names = ["ResetType", "ActionParameter", "NotInList", "NotSupported"];
-    answer.status == 501 || complaint.is_empty() || names.iter().any(|name| complaint.contains(name))
+    let is_unexplained = answer.status == 400 && complaint.trim().is_empty();
+    answer.status == 501 || is_unexplained || names.iter().any(|name| complaint.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::redfish::decode::Body;
+
+    #[test]
+    fn another_type_is_tried_only_if_the_type_may_be_the_reason() {
+        let said = |status: u16, id: &str| {
+            let body = json!({"error": {"@Message.ExtendedInfo": [{"MessageId": format!("Base.1.8.{id}")}]}});
+            Answer { status, body: Body::Json(body), ..Answer::default() }
+        };
+        let silent = |status: u16| Answer { status, ..Answer::default() };
+        for (answer, right, source) in [
+            (silent(400), true, "RFC 9110 §15.5.1: a client error without a reason"),
+            (silent(501), true, "RFC 9110 §15.6.2: not implemented"),
+            (silent(403), false, "RFC 9110 §15.5.4: the user may not"),
+            (silent(405), false, "RFC 9110 §15.5.6: no POST at all"),
+            (silent(415), false, "RFC 9110 §15.5.16: the form of the body"),
+            (said(400, "ActionParameterNotSupported"), true, "DSP0268, Base"),
+            (said(400, "ActionParameterValueNotInList"), true, "DSP0268, Base"),
+            (said(403, "ActionNotSupported"), true, "DSP0268, Base"),
+            (said(501, "GeneralError"), true, "RFC 9110 §15.6.2: not implemented"),
+            (said(400, "GeneralError"), false, "DSP0268, Base: another reason"),
+            (said(403, "InsufficientPrivilege"), false, "DSP0268, Base"),
+        ] {
+            assert_eq!(is_about_type(&answer), right, "{source}: {answer:?}");
+        }
+    }
 }
