@@ -11,7 +11,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
-    value::{Intent, PowerSeen, Settled},
+    value::{self, Intent, PowerSeen, Settled},
 };
 use mesh::{Claim, Joined, JournalWriter, Mesh, WorkGuard};
 use parking_lot::Mutex;
@@ -27,7 +27,6 @@ use crate::{
     Error,
     bmc::BmcError,
     config, metrics,
-    retry::Verdict,
     session::{BmcDrivers, BmcTarget},
 };
 
@@ -76,9 +75,12 @@ impl Work {
         read.map(|read| read.value).ok_or(Error::UnknownNode(node))
     }
 
-    fn bmc_target(&self, node: NodeId) -> Result<BmcTarget, Error> {
+    /// Returns how to reach the BMC of a node, and the record that says so.
+    fn bmc_target(&self, node: NodeId) -> Result<(BmcTarget, Option<value::Bmc>), Error> {
         let recorded = self.mesh().view().get(&key::power(self.rack, node)).map(|recorded| recorded.value.power);
-        BmcTarget::resolve(node, self.intent(node)?, recorded, &self.joined.sealer)
+        let intent = self.intent(node)?;
+        let record = intent.bmc.clone();
+        Ok((BmcTarget::resolve(node, intent, recorded, &self.joined.sealer)?, record))
     }
 
     /// Starts an instruction. Does nothing if it is running or completed.
@@ -153,19 +155,6 @@ impl Work {
             }
         }
         self.wait_until_visible(&guard, version).await;
-    }
-
-    /// Remembers a login that the BMC rejected, until the BMC accepts one.
-    fn note_login(&self, node: NodeId, error: Option<&BmcError>) {
-        match error.map(BmcError::verdict) {
-            None => self.rejected.remove(node),
-            Some(Verdict::WrongCredentials) => {
-                if let Ok(Intent { bmc: Some(bmc), .. }) = self.intent(node) {
-                    self.rejected.add(node, bmc);
-                }
-            }
-            Some(Verdict::Later | Verdict::NewSession | Verdict::Doubtful | Verdict::Final) => {}
-        }
     }
 
     /// Waits until our own view shows the result of an instruction. Until then it counts as running, or a repeated

@@ -73,7 +73,7 @@ impl Work {
         patience: &mut Patience,
     ) -> Result<(), AttemptError> {
         let (node, version) = (guard.node(), instruction.version);
-        let reach = self.bmc_target(node).map_err(|error| failure(Cause::BmcPassword, chain(&error)))?;
+        let (reach, record) = self.bmc_target(node).map_err(|error| failure(Cause::BmcPassword, chain(&error)))?;
         let mut takeover = Takeover::new(self.mesh().times().settle);
         let claim = self.mesh().claim(guard).await?;
         // Our view may have been behind when the instruction was requested. It no longer is, and the previous owner may
@@ -86,11 +86,16 @@ impl Work {
         journal.obey(version)?;
         takeover.sessions(journal.to_close());
         let opened = reach.open(&self.drivers, &self.limits).await;
-        self.note_login(node, opened.as_ref().err());
+        self.rejected.logged_in(node, record.as_ref(), opened.as_ref().err());
         let mut bmc = opened.map_err(attempt_error)?;
         journal.opened(bmc.session(), bmc.path());
         takeover.logged_in(bmc.session());
         let outcome = self.in_session(&mut bmc, &mut takeover, &mut journal, instruction, patience).await;
+        if let (Err(error), Some(record)) = (&outcome, record)
+            && is_rejected_login(error)
+        {
+            self.rejected.add(node, record);
+        }
         let own = bmc.session();
         if bmc.close().await {
             journal.closed(own);
@@ -139,6 +144,7 @@ impl Work {
                 }
             }
         };
+        self.rejected.remove(journal.claim().node());
         takeover.read();
         let steps = target.boot().map_or(0, |boot| bmc.boot_steps(boot));
         let mut sequence = PowerSequence::new(target, steps);
@@ -216,6 +222,11 @@ fn outcome(reply: &Result<Reply, BmcError>) -> Outcome {
         Ok(Reply::NotNow(why)) => Outcome::Refused(why.to_string()),
         Err(_) => Outcome::Unknown,
     }
+}
+
+/// Returns whether the BMC rejected the credentials.
+fn is_rejected_login(error: &AttemptError) -> bool {
+    matches!(error, AttemptError::Stopped(Stopped::Failed(failure)) if failure.cause == Cause::BmcPassword)
 }
 
 fn refused(why: &str) -> AttemptError {

@@ -55,7 +55,7 @@ impl Work {
     /// ended.
     pub(super) fn read_firmware_in_background(&self, node: NodeId) -> oneshot::Receiver<()> {
         let (ended, is_ended) = oneshot::channel();
-        if self.bmc_target(node).is_ok_and(|reach| reach.reports_firmware()) {
+        if self.bmc_target(node).is_ok_and(|(reach, _)| reach.reports_firmware()) {
             let work = self.clone();
             self.host.spawn(async move {
                 if let Err(error) = work.refresh_firmware(node).await {
@@ -124,13 +124,13 @@ impl Work {
         read: impl AsyncFn(&mut BmcSession) -> Result<T, BmcError>,
     ) -> Result<T, Error> {
         let node = guard.node();
-        let reach = self.bmc_target(node)?;
+        let (reach, record) = self.bmc_target(node)?;
         let silent = BmcError::Silent(reach.address());
         let reading = async {
             let mut patience = Patience::new(READ_RETRY_TIMEOUT.min(most));
             let mut bmc = loop {
                 let opened = reach.open(&self.drivers, &self.limits).await;
-                self.note_login(node, opened.as_ref().err());
+                self.rejected.logged_in(node, record.as_ref(), opened.as_ref().err());
                 match opened {
                     Ok(bmc) => break bmc,
                     // The caller repeats its request if it wants to wait for longer than one login takes.
@@ -139,7 +139,7 @@ impl Work {
                 }
             };
             let read = repeat_read!(patience, read(&mut bmc));
-            self.note_login(node, read.as_ref().err());
+            self.rejected.asked(node, record.as_ref(), read.as_ref().err());
             bmc.close().await;
             read
         };
@@ -173,13 +173,13 @@ impl Work {
     /// are not reported as a BMC failure.
     pub(crate) async fn poll_power(&self, node: NodeId) -> Result<(), BmcError> {
         let Ok(guard) = self.mesh().begin_work(node) else { return Ok(()) };
-        let Ok(reach) = self.bmc_target(node) else { return Ok(()) };
+        let Ok((reach, record)) = self.bmc_target(node) else { return Ok(()) };
         let reading = async {
             let opened = reach.open(&self.drivers, &self.limits).await;
-            self.note_login(node, opened.as_ref().err());
+            self.rejected.logged_in(node, record.as_ref(), opened.as_ref().err());
             let mut bmc = opened?;
             let power = bmc.power().await;
-            self.note_login(node, power.as_ref().err());
+            self.rejected.asked(node, record.as_ref(), power.as_ref().err());
             bmc.close().await;
             power
         };
