@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Off,
     /// Ask the operating system to shut down.
     SoftOff,
-    /// Interrupt the operating system (NMI). Sent at most once per instruction.
+    /// Interrupt the operating system (NMI). Sent again in the same instruction only if it was certainly not carried out.
     Interrupt,
     /// One step of setting the boot order, by its index.
     Boot(Boot, usize),

@@ -95,7 +95,7 @@ pub(super) fn classify(answer: &Answer) -> ResponseKind {
         401 => ResponseKind::Unauthorized,
         // "Partial results may have been returned" (DSP0268, `Base`).
         400..=599 if has_message("OperationTimeout") => ResponseKind::ServerError(error_text(answer)),
-        400..=599 if LATER.iter().any(|id| has_message(id)) => ResponseKind::Busy(error_text(answer)),
+        400..=599 if says_later(answer) => ResponseKind::Busy(error_text(answer)),
         404 | 410 => ResponseKind::NotFound,
         412 | 428 => ResponseKind::PreconditionFailed,
         502 | 504 => ResponseKind::GatewayError,
@@ -110,6 +110,12 @@ pub(super) fn classify(answer: &Answer) -> ResponseKind {
         300..=399 => ResponseKind::Refused(redirected(answer)),
         _ => ResponseKind::Refused(error_text(answer)),
     }
+}
+
+/// Returns whether a message of the service itself says that the request may succeed later. A status alone may be that of a
+/// gateway, which may have passed the request on.
+pub(super) fn says_later(answer: &Answer) -> bool {
+    message_ids(answer.json()).any(|known| LATER.iter().any(|id| known.contains(id)))
 }
 
 /// Classifies the response to a change. Some services answer with 200 to a change that they did not make, and say so in a

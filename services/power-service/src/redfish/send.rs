@@ -12,7 +12,7 @@ use super::{
     http_policy::{Exchange, Next},
     messages,
     request::{Credentials, RedfishRequest},
-    response::{ResponseKind, System, classify_change},
+    response::{ResponseKind, System, classify_change, says_later},
 };
 use crate::{
     bmc::{BmcError, Command, Reply},
@@ -74,7 +74,16 @@ impl RedfishSession {
             let kind = classify_change(&answer);
             if !matches!(kind, ResponseKind::Refused(_)) || !is_about_type(&answer) || requests.len() == 0 {
                 let kind = if matches!(kind, ResponseKind::Refused(_)) { first.unwrap_or(kind) } else { kind };
-                return self.reply(kind, &path);
+                let is_status_only = matches!(kind, ResponseKind::Busy(_)) && !says_later(&answer);
+                let is_proven = !is_status_only && kind != ResponseKind::PreconditionFailed;
+                return match self.reply(kind, &path)? {
+                    // All other commands may be repeated even if they were carried out.
+                    Reply::NotNow(failure) if command == Command::Interrupt && !is_proven => {
+                        self.has_pending_command = true;
+                        Err(failure)
+                    }
+                    reply @ (Reply::Done | Reply::Refused(_) | Reply::NotNow(_)) => Ok(reply),
+                };
             }
             first = first.or(Some(kind));
         }

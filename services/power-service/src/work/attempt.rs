@@ -220,6 +220,8 @@ fn outcome(reply: &Result<Reply, BmcError>) -> Outcome {
         Ok(Reply::Done) => Outcome::Done,
         Ok(Reply::Refused(why)) => Outcome::Refused(why.clone()),
         Ok(Reply::NotNow(why)) => Outcome::Refused(why.to_string()),
+        // It was never sent.
+        Err(why @ BmcError::NotPermitted) => Outcome::Refused(why.to_string()),
         Err(_) => Outcome::Unknown,
     }
 }
@@ -238,5 +240,30 @@ fn attempt_error(error: BmcError) -> AttemptError {
         AttemptError::Transient(error)
     } else {
         failure(error.cause(), error.to_string()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_says_that_a_command_was_not_carried_out_only_if_that_is_known() {
+        let address = || "h".to_owned();
+        let busy = || BmcError::Busy { address: address(), why: "w".to_owned() };
+        // OWNERSHIP.md, "Changing a BMC", rule 3: an NMI whose outcome is unknown is not sent again.
+        for (reply, may_be_sent_again) in [
+            (Ok(Reply::Done), false),
+            (Ok(Reply::Refused("no".to_owned())), true),
+            (Ok(Reply::NotNow(busy())), true),
+            (Ok(Reply::NotNow(BmcError::SessionLost { address: address(), why: "w".to_owned() })), true),
+            (Err(BmcError::NotPermitted), true),
+            (Err(busy()), false),
+            (Err(BmcError::Unknown(address())), false),
+            (Err(BmcError::Silent(address())), false),
+        ] {
+            let is_refused = matches!(outcome(&reply), Outcome::Refused(_));
+            assert_eq!(is_refused, may_be_sent_again, "{reply:?}");
+        }
     }
 }

@@ -93,16 +93,26 @@ async fn a_command_that_is_not_carried_out_twice_is_repeated_in_the_same_way_and
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_apart_from_a_failure_that_may_have_been_carried_out() {
+async fn an_interrupt_that_was_not_carried_out_is_told_apart_from_one_that_may_have_been() {
     fn resets(call: &Call, answer: fn() -> Raw) -> Option<Raw> {
         call.is("POST", RESET).then(answer)
     }
     // The last value is whether the journal says that the command was not carried out; `None` is a refusal for good.
     let table: &[(&str, Odd, Option<bool>)] = &[
-        ("503", |_, c| resets(c, || status(503)), Some(true)),
-        ("409", |_, c| resets(c, || status(409)), Some(true)),
-        ("401", |_, c| resets(c, || status(401)), Some(true)),
-        ("412", |_, c| resets(c, || status(412)), Some(true)),
+        ("401, RFC 9110 §15.5.2: it has not been applied", |_, c| resets(c, || status(401)), Some(true)),
+        (
+            "503 with a message of the base registry",
+            |_, c| resets(c, || complains(503, "ServiceTemporarilyUnavailable", &["5"])),
+            Some(true),
+        ),
+        ("409 with a message", |_, c| resets(c, || complains(409, "ResourceInUse", &[])), Some(true)),
+        ("400 with a message", |_, c| resets(c, || complains(400, "ResourceInStandby", &[])), Some(true)),
+        ("503, maybe of a gateway", |_, c| resets(c, || status(503)), Some(false)),
+        ("503 with a general message", |_, c| resets(c, || complains(503, "GeneralError", &[])), Some(false)),
+        ("408", |_, c| resets(c, || status(408)), Some(false)),
+        ("409", |_, c| resets(c, || status(409)), Some(false)),
+        ("412", |_, c| resets(c, || status(412)), Some(false)),
+        ("429", |_, c| resets(c, || status(429)), Some(false)),
         ("500", |_, c| resets(c, || status(500)), Some(false)),
         ("502", |_, c| resets(c, || status(502)), Some(false)),
         ("504", |_, c| resets(c, || status(504)), Some(false)),
