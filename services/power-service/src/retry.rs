@@ -2,7 +2,9 @@
 //!
 //! This is the only such decision for IPMI and Redfish, for reads, commands, logins, verifications and polls. "Later" is
 //! not "no": a BMC that is busy, starting or confused is asked again until the deadline of what was asked of us. Only a
-//! refusal that repeating cannot change is final. Wrong credentials are tried once, because BMCs lock accounts.
+//! refusal that repeating cannot change is final. Wrong credentials are not tried again, because BMCs lock accounts: a login
+//! sends a wrong password once, or, with `redfish_auth_type: auto`, at most twice, to open a session and by basic
+//! authentication. After that polls send it no more until the record changes or a user's request has succeeded.
 //!
 //! A read may be repeated freely. A command that may have been carried out is repeated only after the power was read
 //! again (services/mesh/OWNERSHIP.md); that is up to `work`.
