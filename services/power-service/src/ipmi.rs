@@ -239,11 +239,7 @@ impl IpmiSession {
     }
 
     /// Drives the session until the request `wanted` is answered, or until the session is open if `wanted` is `None`.
-    async fn run(
-        &mut self,
-        wanted: Option<Ticket>,
-        may_send: Option<MaySend<'_>>,
-    ) -> Result<Option<Answer>, BmcError> {
+    async fn run(&mut self, wanted: Option<Ticket>, may_send: Option<MaySend<'_>>) -> Result<Option<Answer>, BmcError> {
         let mut sent = false;
         loop {
             while let Some(output) = self.session.poll() {

@@ -1,8 +1,9 @@
 //! Redfish over HTTPS, with one connection per session.
 //!
-//! [`request`], [`boot`], [`response`] and [`messages`] build and interpret messages, [`http_policy`] decides what follows a response,
-//! [`quirks`] remembers what was learned about a BMC, and [`decode`] reads bodies: these are pure. [`login`], [`read`] and
-//! [`send`] carry out what they decide over a [`connection`]; [`tls`] and [`certificates`] verify the service.
+//! [`request`], [`boot`], [`response`] and [`messages`] build and interpret messages, [`http_policy`] decides what follows a
+//! response, [`quirks`] remembers what was learned about a BMC and [`rejections`] what it rejected, and [`decode`] reads
+//! bodies: these are pure. [`login`], [`read`] and [`send`] carry out what they decide over a [`connection`]; [`tls`] and
+//! [`certificates`] verify the service.
 //!
 //! Not supported: TLS below 1.2 or without forward secrecy, which rustls does not implement; use IPMI for such BMCs.
 
@@ -18,6 +19,7 @@ mod login;
 mod messages;
 mod quirks;
 mod read;
+mod rejections;
 mod request;
 mod response;
 mod send;
@@ -42,6 +44,7 @@ use self::{
     connection::{Connection, Endpoint, TransportError},
     error::RedfishError,
     quirks::{BmcIdentity, QuirkTable, Quirks},
+    rejections::Rejections,
     request::{Credentials, RedfishRequest},
     response::{PowerReading, ResponseKind, System},
 };
@@ -97,6 +100,8 @@ pub(crate) struct RedfishSession {
     unclear_since: Option<Instant>,
     /// How often the service failed when the boot order was set.
     boot_failures: u32,
+    /// How the present command was rejected.
+    rejections: Rejections,
     table: QuirkTable,
     identity: BmcIdentity,
     quirks: Quirks,
@@ -140,6 +145,7 @@ impl Redfish {
             has_pending_command: false,
             unclear_since: None,
             boot_failures: 0,
+            rejections: Rejections::default(),
             table: self.quirks.clone(),
             quirks: self.quirks.get(&identity, Instant::now()),
             identity,

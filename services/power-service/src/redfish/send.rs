@@ -11,6 +11,7 @@ use super::{
     connection::{Answer, TransportError},
     http_policy::{Exchange, Next},
     messages,
+    rejections::Rejections,
     request::{Credentials, RedfishRequest},
     response::{ResponseKind, System, classify_change, says_later},
 };
@@ -23,16 +24,29 @@ use crate::{
 const MAX_BOOT_FAILURES: u32 = 2;
 
 impl RedfishSession {
-    /// Executes a command while `may_send` allows it; it is asked before each request.
+    /// Executes a command while `may_send` allows it; it is asked before each request. If the time is over after a rejection,
+    /// the same command in the same session continues with what was not rejected yet.
     pub(super) async fn execute(&mut self, command: Command, may_send: impl Fn() -> bool) -> Result<Reply, BmcError> {
+        self.rejections.begin(command);
+        let reply = self.execute_in_all_ways(command, &may_send).await;
+        if reply != Err(BmcError::NotPermitted) || self.rejections.is_empty() {
+            self.rejections = Rejections::default();
+            return reply;
+        }
+        let why = "it rejected the first ways to send the command, and the time to send the others was over".to_owned();
+        let failure = BmcError::Busy { address: self.address(), why };
+        if self.rejections.has_failed { Err(failure) } else { Ok(Reply::NotNow(failure)) }
+    }
+
+    async fn execute_in_all_ways(&mut self, command: Command, may_send: &impl Fn() -> bool) -> Result<Reply, BmcError> {
         let system = self.read.clone().ok_or_else(|| self.refused("its system was not read before the command"))?;
         if let Command::Boot(order, _) = command {
-            return self.set_boot(&system, order, &may_send).await;
+            return self.set_boot(&system, order, may_send).await;
         }
         if command == Command::On
             && let Some(order) = self.order_to_repeat(&system)
         {
-            let why = match self.set_boot(&system, order, &may_send).await? {
+            let why = match self.set_boot(&system, order, may_send).await? {
                 Reply::Done => None,
                 Reply::Refused(why) => Some(why),
                 Reply::NotNow(BmcError::Doubtful(why)) => Some(why.to_string()),
@@ -42,7 +56,7 @@ impl RedfishSession {
                 tracing::warn!(bmc = %self.login.address, why, "cannot set the persistent boot order again before a boot");
             }
         }
-        let reply = self.reset(command, &system, &may_send).await?;
+        let reply = self.reset(command, &system, may_send).await?;
         if reply == Reply::Done {
             self.has_switched_off = matches!(command, Command::Off | Command::SoftOff);
         }
@@ -64,16 +78,16 @@ impl RedfishSession {
     ) -> Result<Reply, BmcError> {
         let listed = self.reset_types.clone().unwrap_or_else(|| super::request::reset_types(system));
         let mut requests = match RedfishRequest::resets(command, system, listed.as_deref()) {
-            Ok(requests) => requests.into_iter(),
+            Ok(requests) => requests.into_iter().skip(self.rejections.resets),
             Err(error) => return Ok(Reply::Refused(error.to_string())),
         };
-        let mut first = None;
         while let Some(request) = requests.next() {
             let path = request.path.clone();
             let answer = self.exchange(request, may_send).await?;
             let kind = classify_change(&answer);
             if !matches!(kind, ResponseKind::Refused(_)) || !is_about_type(&answer) || requests.len() == 0 {
-                let kind = if matches!(kind, ResponseKind::Refused(_)) { first.unwrap_or(kind) } else { kind };
+                let first = self.rejections.reset.take().filter(|_| matches!(kind, ResponseKind::Refused(_)));
+                let kind = first.unwrap_or(kind);
                 let is_status_only = matches!(kind, ResponseKind::Busy(_)) && !says_later(&answer);
                 let is_proven = !is_status_only && kind != ResponseKind::PreconditionFailed;
                 return match self.reply(kind, &path)? {
@@ -85,7 +99,8 @@ impl RedfishSession {
                     reply @ (Reply::Done | Reply::Refused(_) | Reply::NotNow(_)) => Ok(reply),
                 };
             }
-            first = first.or(Some(kind));
+            self.rejections.resets += 1;
+            self.rejections.reset.get_or_insert(kind);
         }
         Ok(Reply::Refused("its system does not support the command".to_owned()))
     }
@@ -105,8 +120,7 @@ impl RedfishSession {
             self.has_set_boot = true;
             return Ok(Reply::Done);
         }
-        let mut attempt = attempts.remove(0);
-        let mut rejection: Option<ResponseKind> = None;
+        let Some(mut attempt) = self.rejections.take_next(&mut attempts) else { return self.reject_boot(&system.path) };
         loop {
             let answer = self.exchange(attempt.request.clone(), may_send).await?;
             let path = &attempt.request.path;
@@ -115,7 +129,7 @@ impl RedfishSession {
                 matches!(kind, ResponseKind::Refused(_) | ResponseKind::NotFound | ResponseKind::ServerError(_));
             if !is_rejected {
                 if kind == ResponseKind::Success {
-                    self.learn_boot(order, &attempt, rejection.is_some());
+                    self.learn_boot(order, &attempt);
                 }
                 return self.reply(kind, path);
             }
@@ -125,19 +139,23 @@ impl RedfishSession {
                 return self.reply(kind, path);
             }
             tracing::debug!(bmc = %self.login.address, body = %attempt.request.body, ?kind, "boot override rejected");
-            // A refusal says more than a failure; the first one is about the regular way.
-            if matches!(rejection, None | Some(ResponseKind::ServerError(_))) {
-                rejection = Some(kind);
-            }
+            self.rejections.reject_boot(&attempt, kind);
             match boot::next_after(&mut attempts, &attempt, &messages::complaint(&answer)) {
                 Some(next) => attempt = next,
-                None => return self.reply(rejection.unwrap_or(ResponseKind::NotFound), path),
+                None => return self.reject_boot(path),
             }
+            self.rejections.continue_with(&attempt);
         }
     }
 
+    /// The reply to a boot order that is rejected in every way.
+    fn reject_boot(&mut self, path: &str) -> Result<Reply, BmcError> {
+        let rejection = self.rejections.boot.clone();
+        self.reply(rejection.unwrap_or(ResponseKind::NotFound), path)
+    }
+
     /// Remembers how the service took a boot order.
-    fn learn_boot(&mut self, order: Boot, attempt: &BootAttempt, was_rejected: bool) {
+    fn learn_boot(&mut self, order: Boot, attempt: &BootAttempt) {
         self.has_set_boot = true;
         if attempt.leaves_mode {
             let mode = order.mode;
@@ -150,7 +168,7 @@ impl RedfishSession {
         } else {
             dialect.once = self.quirks.boot.is_some_and(|known| known.once);
         }
-        if was_rejected {
+        if self.rejections.boot.is_some() {
             self.quirks.boot = Some(dialect);
         }
         if self.quirks != before {
@@ -164,11 +182,12 @@ impl RedfishSession {
         mut message: RedfishRequest,
         may_send: &impl Fn() -> bool,
     ) -> Result<Answer, BmcError> {
-        let forms = message.etags.as_ref().map(|tags| tags.forms(self.quirks.etag)).unwrap_or_default();
+        let mut forms = message.etags.as_ref().map(|tags| tags.forms(self.quirks.etag)).unwrap_or_default();
+        self.rejections.retain_etags(&mut forms);
         message.if_match = forms.first().and_then(|(_, value)| value.clone());
         let others = forms.iter().skip(1).map(|(form, _)| *form).collect();
         let mut exchange = Exchange::new(self.connection.origin(), others, false);
-        let mut accepted = None;
+        let mut sent = forms.first().map(|(form, _)| *form);
         loop {
             let answer = self.send_once(&message, may_send).await?;
             match exchange.next(message.call(), answer.head()) {
@@ -176,12 +195,13 @@ impl RedfishSession {
                 Next::RetryWith(next) => {
                     message.if_match =
                         forms.iter().find(|(form, _)| *form == next).and_then(|(_, value)| value.clone());
-                    accepted = Some(next);
+                    self.rejections.etags.extend(sent.replace(next));
                 }
                 Next::Failed(why) => return Err(self.unusable(&why)),
                 Next::Final | Next::NewSession => {
-                    if accepted.is_some() && classify_change(&answer) == ResponseKind::Success {
-                        self.quirks.etag = accepted;
+                    let was_rejected = !std::mem::take(&mut self.rejections.etags).is_empty();
+                    if was_rejected && classify_change(&answer) == ResponseKind::Success {
+                        self.quirks.etag = sent;
                         self.learn();
                     }
                     return Ok(answer);

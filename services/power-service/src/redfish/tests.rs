@@ -21,6 +21,7 @@ mod http;
 mod login;
 mod odd_bmc;
 mod repeat;
+mod slow;
 
 const D: Duration = Duration::from_millis(500);
 const SYSTEM: &str = "/redfish/v1/Systems/1";
@@ -242,7 +243,8 @@ async fn a_command_without_an_answer_is_unknown_and_is_not_sent_again() {
 #[tokio::test]
 async fn a_session_counts_as_closed_only_if_no_command_of_it_can_still_be_carried_out() {
     // Status of the answer to a command, and whether it may still be under way (RFC 9110 §15.5 and §15.6).
-    for (status, may_be_under_way) in [(204, false), (400, false), (403, false), (500, true), (502, true), (507, true)] {
+    for (status, may_be_under_way) in [(204, false), (400, false), (403, false), (500, true), (502, true), (507, true)]
+    {
         let script = with_basic(vec![system(Stays), ScriptedResponse(status, "", Value::Null, Closes)]);
         let (_, closed) = at(value::Login::Basic, script, async |opened| {
             let mut bmc = read(opened).await;

@@ -6,17 +6,18 @@ use super::{
     *,
 };
 
-fn order(device: BootDevice, persistence: Persistence, mode: BootMode) -> Command {
+pub(super) fn order(device: BootDevice, persistence: Persistence, mode: BootMode) -> Command {
     Command::Boot(Boot { device, persistence, mode }, 0)
 }
 
-const DISK: Boot = Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: BootMode::Uefi };
+pub(super) const DISK: Boot =
+    Boot { device: BootDevice::Disk, persistence: Persistence::Persistent, mode: BootMode::Uefi };
 
-fn patches(call: &Call) -> bool {
+pub(super) fn patches(call: &Call) -> bool {
     call.is("PATCH", SYSTEM)
 }
 
-fn is_continuous(call: &Call) -> bool {
+pub(super) fn is_continuous(call: &Call) -> bool {
     patches(call) && call.boot("Enabled") == Some("Continuous")
 }
 
@@ -241,7 +242,7 @@ async fn an_order_that_is_refused_in_every_way_ends_with_the_first_reason() {
 }
 
 /// A system with this entity tag, whose PATCH needs one of these values of `If-Match`.
-fn tagged(state: &mut State, call: &Call, tag: &str, takes: &[&str], otherwise: u16) -> Option<Raw> {
+pub(super) fn tagged(state: &mut State, call: &Call, tag: &str, takes: &[&str], otherwise: u16) -> Option<Raw> {
     if call.is("GET", SYSTEM) && state.is_known(call) {
         let head = if tag.is_empty() { String::new() } else { format!("ETag: {tag}\r\n") };
         return Some(Raw { head, ..shows(200, &state.whole_system()) });
@@ -306,6 +307,13 @@ async fn a_conflict_ends_after_a_few_tries() {
     assert_eq!(patched.len(), 3 * 5, "each form, in three tries: {patched:#?}");
 }
 
+/// Takes resets of these types only.
+pub(super) fn takes(call: &Call, kinds: &[&str]) -> Option<Raw> {
+    let kind = call.body["ResetType"].as_str().unwrap_or_default();
+    (call.is("POST", RESET) && !kinds.contains(&kind))
+        .then(|| complains(400, "ActionParameterNotSupported", &["ResetType"]))
+}
+
 /// Sets what the system says about resets.
 fn action(state: &mut State, action: Value) {
     state.system["Actions"] = json!({"#ComputerSystem.Reset": action});
@@ -314,11 +322,6 @@ fn action(state: &mut State, action: Value) {
 #[tokio::test]
 async fn a_reset_is_of_a_type_that_the_service_takes() {
     type Row = (&'static str, fn(&mut State), Odd, Command, &'static str);
-    fn takes(call: &Call, kinds: &[&str]) -> Option<Raw> {
-        let kind = call.body["ResetType"].as_str().unwrap_or_default();
-        (call.is("POST", RESET) && !kinds.contains(&kind))
-            .then(|| complains(400, "ActionParameterNotSupported", &["ResetType"]))
-    }
     let table: &[Row] = &[
         (
             "listed inline",
@@ -332,11 +335,7 @@ async fn a_reset_is_of_a_type_that_the_service_takes() {
             |s| action(s, json!({"@Redfish.ActionInfo": "/redfish/v1/Info"})),
             |_, call| {
                 let types = json!({"Parameters": [{"Name": "ResetType", "AllowableValues": ["ForceOn"]}]});
-                if call.is("GET", "/redfish/v1/Info") {
-                    Some(shows(200, &types))
-                } else {
-                    takes(call, &["ForceOn"])
-                }
+                if call.is("GET", "/redfish/v1/Info") { Some(shows(200, &types)) } else { takes(call, &["ForceOn"]) }
             },
             Command::On,
             "ForceOn",

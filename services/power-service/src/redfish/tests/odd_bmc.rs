@@ -76,6 +76,10 @@ pub(super) struct State {
     pub(super) calls: Vec<String>,
     /// Number of uses for the test.
     pub(super) count: u32,
+    /// How long a change takes on the clock of the test.
+    pub(super) delay: Duration,
+    /// The clock of the test.
+    pub(super) clock: Duration,
 }
 
 /// Answers a request in its own way, or leaves it to the regular service.
@@ -101,6 +105,8 @@ impl OddBmc {
             version: 1,
             calls: Vec::new(),
             count: 0,
+            delay: Duration::ZERO,
+            clock: Duration::ZERO,
         };
         Self { state: Mutex::new(state), odd }
     }
@@ -132,6 +138,10 @@ impl OddBmc {
             write!(text, " {}", call.body).unwrap();
         }
         state.calls.push(text);
+        if call.method == "PATCH" || call.is("POST", RESET) {
+            let delay = state.delay;
+            state.clock += delay;
+        }
         (self.odd)(&mut state, call).unwrap_or_else(|| state.regular(call))
     }
 
