@@ -161,21 +161,30 @@ pub(crate) enum Piece<'p> {
     Zeros(u64),
 }
 
-/// Reads the whole disk and passes it to `sink` in order. Returns its size in bytes. Needs memory for an L1 table, an L2
-/// table and two clusters.
+/// Returns the size of the disk, in bytes.
 ///
 /// # Errors
-/// [`Qcow2Error`]; those of `sink` as [`Qcow2Error::Io`].
-pub(crate) fn read_disk(
+/// [`Qcow2Error`]
+pub(crate) fn disk_size(file: &mut (impl Read + Seek)) -> Result<u64, Qcow2Error> {
+    Ok(Header::parse(&read_at(file, 0, HEADER_V3_BYTES as u64)?)?.size)
+}
+
+/// Reads the whole disk and passes it to `sink` in order. Returns its size in bytes. Needs memory for two copies of an
+/// L1 table, an L2 table and two clusters.
+///
+/// # Errors
+/// [`Qcow2Error`]; those of `sink`.
+pub(crate) fn read_disk<E: From<Qcow2Error> + From<io::Error>>(
     file: &mut (impl Read + Seek),
-    mut sink: impl FnMut(Piece<'_>) -> io::Result<()>,
-) -> Result<u64, Qcow2Error> {
+    mut sink: impl FnMut(Piece<'_>) -> Result<(), E>,
+) -> Result<u64, E> {
     let file_size = file.seek(SeekFrom::End(0))?;
     let head = read_at(file, 0, HEADER_V3_BYTES as u64)?;
     let header = Header::parse(&head)?;
     let cluster_bytes = header.cluster_bytes();
     let l1 = table(file, header.l1_offset, header.l1_entries * 8, file_size)?;
-    let mut reader = ClusterReader { header, file_size, plain_bytes: 0 };
+    check_l2_tables(&l1, cluster_bytes)?;
+    let mut reader = ClusterReader { header, file_size, used_bytes: cluster_bytes + header.l1_entries * 8 };
     let mut left = header.size;
     for l1_entry in l1 {
         if left == 0 {
@@ -188,6 +197,7 @@ pub(crate) fn read_disk(
             left -= zeros;
             continue;
         }
+        reader.count(cluster_bytes)?;
         for l2_entry in table(file, l2_offset, cluster_bytes, file_size)? {
             if left == 0 {
                 break;
@@ -206,11 +216,23 @@ pub(crate) fn read_disk(
     Ok(header.size)
 }
 
+/// Checks that no two L2 tables of `cluster_bytes` share bytes of the file: a disk that refers to a table again and again
+/// would fill ours.
+fn check_l2_tables(l1: &[u64], cluster_bytes: u64) -> Result<(), Qcow2Error> {
+    let mut offsets: Vec<u64> = l1.iter().map(|entry| entry & OFFSET_MASK).filter(|offset| *offset != 0).collect();
+    offsets.sort_unstable();
+    if offsets.windows(2).any(|pair| matches!(pair, [first, second] if second - first < cluster_bytes)) {
+        return Err(Qcow2Error::Damaged("it refers to an L2 table more than once"));
+    }
+    Ok(())
+}
+
 struct ClusterReader {
     header: Header,
     file_size: u64,
-    /// Bytes of all plain clusters so far.
-    plain_bytes: u64,
+    /// Bytes of the file that the header, the tables and the clusters so far were read from. Each has bytes of its own, and
+    /// the reference counts, which are not read, have more than a cut last cluster lacks.
+    used_bytes: u64,
 }
 
 impl ClusterReader {
@@ -220,11 +242,7 @@ impl ClusterReader {
         match mapping {
             Mapping::Zeros => Ok(None),
             Mapping::Plain(offset) => {
-                // A disk that refers to a cluster again and again would fill ours.
-                self.plain_bytes = self.plain_bytes.saturating_add(cluster_bytes);
-                if self.plain_bytes > self.file_size {
-                    return Err(Qcow2Error::Damaged("it refers to a cluster more than once"));
-                }
+                self.count(cluster_bytes)?;
                 let mut cluster = read_at(file, offset, cluster_bytes)?;
                 // The last cluster of a file may be cut.
                 if cluster.is_empty() {
@@ -235,21 +253,45 @@ impl ClusterReader {
             }
             Mapping::Compressed { offset, size } => {
                 let packed = read_at(file, offset, size)?;
-                let mut cluster = Vec::new();
-                let read = match self.header.compression {
-                    Compression::Deflate => {
-                        flate2::read::DeflateDecoder::new(&packed[..]).take(cluster_bytes).read_to_end(&mut cluster)
+                match unpack(self.header.compression, &packed, cluster_bytes) {
+                    Ok((cluster, used)) if cluster.len() as u64 == cluster_bytes => {
+                        self.count(used)?;
+                        Ok(Some(cluster))
                     }
-                    Compression::Zstd => zstd::stream::read::Decoder::new(&packed[..])
-                        .and_then(|decoder| decoder.single_frame().take(cluster_bytes).read_to_end(&mut cluster)),
-                };
-                match read {
-                    Ok(got) if got as u64 == cluster_bytes => Ok(Some(cluster)),
                     Ok(_) | Err(_) => Err(Qcow2Error::Damaged("a compressed cluster cannot be unpacked")),
                 }
             }
         }
     }
+
+    /// Counts bytes of the file that a table or a cluster was read from. A disk that refers to a cluster again and again would fill
+    /// ours.
+    fn count(&mut self, bytes: u64) -> Result<(), Qcow2Error> {
+        self.used_bytes = self.used_bytes.saturating_add(bytes);
+        if self.used_bytes > self.file_size {
+            return Err(Qcow2Error::Damaged("it refers to a cluster more than once"));
+        }
+        Ok(())
+    }
+}
+
+/// Unpacks a cluster, up to its maximum size. Returns it with the number of bytes that it was unpacked from: `packed` is
+/// whole sectors of 512 bytes, which clusters share.
+fn unpack(compression: Compression, packed: &[u8], cluster_bytes: u64) -> io::Result<(Vec<u8>, u64)> {
+    let mut cluster = Vec::new();
+    let used = match compression {
+        Compression::Deflate => {
+            let mut decoder = flate2::bufread::DeflateDecoder::new(packed);
+            decoder.by_ref().take(cluster_bytes).read_to_end(&mut cluster)?;
+            decoder.total_in()
+        }
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?.single_frame();
+            decoder.by_ref().take(cluster_bytes).read_to_end(&mut cluster)?;
+            (packed.len() - decoder.finish().len()) as u64
+        }
+    };
+    Ok((cluster, used))
 }
 
 /// Reads a table of big-endian numbers.

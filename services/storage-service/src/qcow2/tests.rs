@@ -67,7 +67,7 @@ fn read(image: &[u8]) -> Result<Vec<u8>, String> {
             Piece::Data(data) => disk.extend_from_slice(data),
             Piece::Zeros(count) => disk.resize(disk.len() + usize::try_from(count).unwrap(), 0),
         }
-        Ok(())
+        Ok::<(), Qcow2Error>(())
     });
     let size = size.map_err(|error| error.to_string())?;
     assert_eq!(size, disk.len() as u64);
@@ -110,7 +110,6 @@ fn an_image_that_refers_to_others_or_is_damaged_is_refused() {
     let good = build(3, 16, 2 << 16, &[Cluster::Plain(1), Cluster::Deflate(2)]);
     assert!(read(&good).is_ok());
     let l2 = 2 << 16;
-    let plain: [u8; 8] = good[l2..l2 + 8].try_into().unwrap();
     for (at, bytes, source, why) in [
         (8, &b"\0\0\0\0\0\0\x02\0"[..], "CVE-2015-5163: a backing file", "a backing file"),
         (16, &[0, 0, 0, 11], "the size of its name alone", "a backing file"),
@@ -139,10 +138,64 @@ fn an_image_that_refers_to_others_or_is_damaged_is_refused() {
         assert!(error.contains(why), "{source}: {error}");
     }
     assert!(read(&good[..50]).unwrap_err().contains("no header"));
-    // The same cluster again and again would fill the cache.
-    let mut image = build(3, 16, 1 << 29, &[Cluster::Plain(1)]);
-    for entry in image[l2..3 << 16].chunks_exact_mut(8) {
-        entry.copy_from_slice(&plain);
+}
+
+#[test]
+fn an_image_that_refers_to_the_same_bytes_again_is_refused() {
+    use Cluster::{Deflate, Plain, Unallocated, Zstd};
+    const CLUSTER: usize = 1 << 12;
+    /// All entries of the L2 table are those of the first clusters.
+    fn repeated(clusters: &[Cluster]) -> Vec<u8> {
+        let mut image = build(3, 12, 2 << 20, clusters);
+        let entries = image[2 * CLUSTER..2 * CLUSTER + 8 * clusters.len()].to_vec();
+        image[2 * CLUSTER..3 * CLUSTER].chunks_exact_mut(entries.len()).for_each(|some| some.copy_from_slice(&entries));
+        image
     }
-    assert!(read(&image).unwrap_err().contains("more than once"));
+    /// A disk of 4 MiB with two L2 tables: the first one, and one at an offset.
+    fn two_tables(offset: u64) -> Vec<u8> {
+        let mut image = build(3, 12, 4 << 20, &[Plain(1)]);
+        image[39] = 2;
+        image[CLUSTER + 8..CLUSTER + 16].copy_from_slice(&(offset | (1 << 63)).to_be_bytes());
+        image.resize(6 * CLUSTER, 0);
+        image
+    }
+    let (first, last) = (2 << 12, 5 << 12);
+    for (image, source, why) in [
+        (repeated(&[Plain(1)]), "a plain cluster", Some("a cluster more than once")),
+        (repeated(&[Deflate(1)]), "a deflated cluster of fewer bytes than a sector", Some("a cluster more than once")),
+        (repeated(&[Zstd(1)]), "a cluster of zstd", Some("a cluster more than once")),
+        (repeated(&[Deflate(1), Deflate(2), Unallocated]), "two clusters with gaps", Some("a cluster more than once")),
+        (repeated(&[Unallocated]), "no cluster at all", None),
+        (two_tables(first), "one L2 table of two L1 entries", Some("an L2 table more than once")),
+        (two_tables(first + 512), "L2 tables that overlap", Some("an L2 table more than once")),
+        (two_tables(last), "two L2 tables", None),
+    ] {
+        let mut size = 0;
+        let read = read_disk(&mut Cursor::new(image), |piece| {
+            size += match piece {
+                Piece::Data(data) => data.len() as u64,
+                Piece::Zeros(count) => count,
+            };
+            Ok::<(), Qcow2Error>(())
+        });
+        match (read, why) {
+            (Ok(whole), None) => assert_eq!(size, whole, "{source}"),
+            (Err(error), Some(why)) => assert!(error.to_string().contains(why), "{source}: {error}"),
+            (read, why) => panic!("{source}: {read:?}, not {why:?}"),
+        }
+    }
+}
+
+#[test]
+fn clusters_that_share_sectors_are_read() {
+    // `qemu-img convert -c` packs clusters one behind the other, without gaps.
+    for cluster in [Cluster::Deflate(1), Cluster::Zstd(1)] {
+        let image = build(3, 12, 2 << 20, &vec![cluster; 512]);
+        let mut data = 0;
+        let read = read_disk(&mut Cursor::new(image), |piece| {
+            data += if let Piece::Data(data) = piece { data.len() as u64 } else { 0 };
+            Ok::<(), Qcow2Error>(())
+        });
+        assert_eq!((read.unwrap(), data), (2 << 20, 2 << 20));
+    }
 }
