@@ -112,8 +112,15 @@ fn text(head: &[u8]) -> Option<FileFormat> {
     TEXTS.iter().find(|(sign, _)| begins(sign)).map(|(_, format)| *format)
 }
 
-/// Returns whether an MBR has a used entry, as that of a hybrid ISO has.
+/// Returns whether an MBR has a used entry, as that of a hybrid ISO has. xorriso can give the partition of the ISO type 0,
+/// so a boot flag or a size also means that an entry is used.
 fn has_partition(head: &[u8]) -> bool {
     let entries = head.get(MBR_ENTRIES_OFFSET..MBR_ENTRIES_OFFSET + 4 * MBR_ENTRY_BYTES).unwrap_or_default();
-    entries.chunks_exact(MBR_ENTRY_BYTES).any(|entry| entry.get(4).is_some_and(|kind| *kind != 0))
+    let is_used = |entry: &[u8]| match entry {
+        [flag, _, _, _, kind, _, _, _, _, _, _, _, sectors @ ..] => {
+            *flag == 0x80 || *kind != 0 || sectors.iter().any(|octet| *octet != 0)
+        }
+        _ => false,
+    };
+    entries.chunks_exact(MBR_ENTRY_BYTES).any(is_used)
 }
