@@ -23,7 +23,7 @@ pub(super) struct WebhookClient {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DeliveryError {
     pub(super) reason: String,
-    /// Delay that the receiver requested.
+    /// Minimum delay before the next attempt, which [`retry_delay`](domain::webhook_delivery::retry_delay) limits.
     pub(super) retry_after: Option<Duration>,
     /// Whether the receiver responded 410 Gone.
     pub(super) is_final: bool,
@@ -55,7 +55,7 @@ impl WebhookClient {
         let signature = signature(self.config.key.expose(), &id, seconds, &body);
         let unreached = |error: OutboundError| DeliveryError {
             reason: format!("the request failed: {error}"),
-            retry_after: None,
+            retry_after: error.is_permanent().then_some(Duration::MAX),
             is_final: false,
         };
         let mut request = OutboundRequest::post(self.config.url.as_str(), body)

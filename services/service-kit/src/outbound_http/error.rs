@@ -132,6 +132,12 @@ impl OutboundError {
     pub const fn is_refused(&self) -> bool {
         matches!(self, Self::Refused(_))
     }
+
+    /// Returns whether a repetition fails too, until the URL, the headers or the policy are changed.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Self::Url | Self::Header | Self::Refused(_))
+    }
 }
 
 /// Returns the cause of an error. An I/O error has the error that it contains as its cause, and not that error's cause.

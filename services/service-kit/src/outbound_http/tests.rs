@@ -364,3 +364,20 @@ async fn neither_the_environment_nor_a_header_with_a_line_break_changes_a_reques
         assert!(matches!(OutboundRequest::get(wrong).unwrap_err(), OutboundError::Url), "{wrong}");
     }
 }
+
+#[test]
+fn errors_that_a_repetition_does_not_change_are_permanent() {
+    let host = || super::error::Destination { host: "h:1".to_owned(), is_redirected: false };
+    for (error, right) in [
+        (OutboundError::Url, true),
+        (OutboundError::Header, true),
+        (OutboundError::Refused(host()), true),
+        (OutboundError::Unresolved(host()), false),
+        (OutboundError::Interrupted(host()), false),
+        (OutboundError::Unreachable { destination: host(), reason: "connection refused" }, false),
+        (OutboundError::Tls { destination: host(), reason: "its certificate has expired" }, false),
+        (OutboundError::Silent { destination: host(), limit: Duration::from_secs(1) }, false),
+    ] {
+        assert_eq!(error.is_permanent(), right, "{error}");
+    }
+}
