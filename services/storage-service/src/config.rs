@@ -31,11 +31,14 @@ pub struct Storage {
     pub http: SocketAddr,
     /// Directories that `file:` URLs may refer to, without links below them; if empty, `file:` URLs are refused.
     pub files_from: Vec<PathBuf>,
+    /// Bytes of the file system of the data directory that downloads and conversions of images leave free.
+    pub reserve_bytes: u64,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), files_from: Vec::new() }
+        let http = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { http, files_from: Vec::new(), reserve_bytes: 2 << 30 }
     }
 }
 

@@ -3,6 +3,7 @@
 mod content;
 mod convert;
 mod digest_discovery;
+mod free_space;
 mod local_file;
 mod source;
 
@@ -93,15 +94,17 @@ pub(crate) struct Cache {
     downloads: Arc<Mutex<HashMap<Digest, Download>>>,
     discoveries: Arc<Mutex<HashMap<String, DigestDiscovery>>>,
     host: Host,
+    /// Bytes of the file system that downloads and conversions leave free.
+    reserve_bytes: u64,
 }
 
 impl Cache {
-    /// Opens the cache. Deletes incomplete files of a previous run.
-    pub(crate) fn open(folder: PathBuf, sources: Sources, host: Host) -> Result<Self, Error> {
+    /// Opens the cache. Deletes incomplete files of a previous run. `reserve_bytes` of its file system are left free.
+    pub(crate) fn open(folder: PathBuf, sources: Sources, host: Host, reserve_bytes: u64) -> Result<Self, Error> {
         let unusable = |source| Error::Folder { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(unusable)?;
         let (downloads, discoveries) = (Arc::default(), Arc::default());
-        let cache = Self { folder: folder.clone(), sources, downloads, discoveries, host };
+        let cache = Self { folder: folder.clone(), sources, downloads, discoveries, host, reserve_bytes };
         for entry in fs::read_dir(&folder).map_err(unusable)?.flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();

@@ -49,8 +49,9 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     };
     let joined = Box::pin(mesh::join(&kit, Service::Storage, endpoints)).await?;
     let membership = joined.mesh.clone();
-    let sources = image::Sources::new(config.storage.files_from, &Outbound::new(&config.outbound)?)?;
-    let cache = image::Cache::open(kit.common.data.join("images"), sources, kit.host.clone())?;
+    let Storage { files_from, reserve_bytes, .. } = config.storage;
+    let sources = image::Sources::new(files_from, &Outbound::new(&config.outbound)?)?;
+    let cache = image::Cache::open(kit.common.data.join("images"), sources, kit.host.clone(), reserve_bytes)?;
     kit.host.spawn_essential(
         "files",
         http::serve(kit.host.clone(), files, kit.listener(ListenerKind::Images), cache.clone()),

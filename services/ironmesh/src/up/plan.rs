@@ -74,7 +74,7 @@ fn child(
         }
         Service::Storage => {
             let files_from = options.files_from.clone();
-            let storage = storage_service::Storage { http: at(IMAGES_PORT), files_from };
+            let storage = storage_service::Storage { http: at(IMAGES_PORT), files_from, ..Default::default() };
             let outbound = outbound(options);
             format_config(&storage_service::Config { service: common, storage, outbound }, &options.set)?
         }

@@ -367,7 +367,7 @@ async fn neither_the_environment_nor_a_header_with_a_line_break_changes_a_reques
 
 #[test]
 fn errors_that_a_repetition_does_not_change_are_permanent() {
-    let host = || super::error::Destination { host: "h:1".to_owned(), is_redirected: false };
+    let host = || Destination { host: "h:1".to_owned(), is_redirected: false };
     for (error, right) in [
         (OutboundError::Url, true),
         (OutboundError::Header, true),

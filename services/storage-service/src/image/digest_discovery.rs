@@ -165,7 +165,7 @@ mod tests {
     fn cache(folder: &Path) -> Cache {
         service_kit::tls::install_provider();
         let sources = Sources::new(vec![folder.join("images")], &Outbound::default()).unwrap();
-        Cache::open(folder.join("cache"), sources, Host::default()).unwrap()
+        Cache::open(folder.join("cache"), sources, Host::default(), 0).unwrap()
     }
 
     fn digest(discovery: &DigestDiscovery) -> String {

@@ -1,6 +1,7 @@
 //! Sources of files: HTTP servers and permitted local directories.
 
 use std::{
+    fmt::Display,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,6 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::{
     Cache, DownloadError, Hasher,
     content::{Expected, Head},
+    free_space::{SpaceCheck, SpaceError, free_bytes},
     local_file::{self, LocalFileError},
 };
 
@@ -107,7 +109,10 @@ impl Cache {
             is_final: matches!(&error, SourceError::Http(error) if error.is_refused()),
             ..DownloadError::unreachable(format!("cannot download image {name} from {}: {error}", redacted(url)))
         };
-        let disk = |error: io::Error| DownloadError::disk(format!("cannot write image {name} to the cache: {error}"));
+        let unwritten =
+            |error: &dyn Display| DownloadError::disk(format!("cannot write image {name} to the cache: {error}"));
+        let disk = |error: io::Error| unwritten(&error);
+        let full = |error: SpaceError| unwritten(&error);
         let strange = |error: ImageFormatError| DownloadError::format(name, url, &error);
         let (mut hasher, mut done) = (Hasher::new(algorithm), 0_u64);
         let (mut head, mut format) = (Head::default(), FileFormat::Empty);
@@ -115,6 +120,8 @@ impl Cache {
         let Source::Content { size: total, mut chunks, validator } = source else {
             return Ok(None);
         };
+        let mut space = SpaceCheck::new(self.reserve_bytes, (total > 0).then_some(total));
+        space.write(0, || free_bytes(&self.folder)).map_err(full)?;
         let mut out = tokio::fs::File::create(path).await.map_err(disk)?;
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(unreachable)?;
@@ -122,8 +129,10 @@ impl Cache {
             if let Some(head) = head.add(&chunk) {
                 format = expected.check(head).map_err(strange)?;
             }
+            let size = u64::try_from(chunk.len()).unwrap_or(0);
+            space.write(size, || free_bytes(&self.folder)).map_err(full)?;
             out.write_all(&chunk).await.map_err(disk)?;
-            done += u64::try_from(chunk.len()).unwrap_or(0);
+            done += size;
             progress(done, total);
         }
         if total > 0 && done != total {

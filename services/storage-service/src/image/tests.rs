@@ -20,9 +20,13 @@ async fn download_as(cache: &Cache, digest: &Digest, url: &str, expected: Expect
 }
 
 fn cache(folder: &Path) -> Cache {
+    cache_with_reserve(folder, 0)
+}
+
+fn cache_with_reserve(folder: &Path, reserve_bytes: u64) -> Cache {
     service_kit::tls::install_provider();
     let sources = Sources::new(vec![folder.join("images")], &Outbound::default()).unwrap();
-    Cache::open(folder.join("cache"), sources, Host::default()).unwrap()
+    Cache::open(folder.join("cache"), sources, Host::default(), reserve_bytes).unwrap()
 }
 
 fn digest_of(content: &[u8]) -> Digest {

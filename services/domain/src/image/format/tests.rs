@@ -52,7 +52,11 @@ fn the_first_bytes_tell_what_a_file_is() {
             FileFormat::Raw,
         ),
         (file(&[ISO, MBR, (446, &[0x80])]), "UEFI 2.10 §5.2.1: a boot flag alone", FileFormat::Raw),
-        (file(&[ISO, MBR, (446 + 3 * 16 + 15, &[1])]), "xorriso -iso_mbr_part_type 0x00: a size alone", FileFormat::Raw),
+        (
+            file(&[ISO, MBR, (446 + 3 * 16 + 15, &[1])]),
+            "xorriso -iso_mbr_part_type 0x00: a size alone",
+            FileFormat::Raw,
+        ),
         (file(&[ISO, MBR, (446, &[0x7f]), (446 + 8, &[1])]), "UEFI 2.10 §5.2.1: no entry is used", FileFormat::Iso),
         (file(&[ISO, MBR]), "boot code without partitions", FileFormat::Iso),
         (file(&[MBR, LINUX_PARTITION]), "UEFI 2.10 §5.2.1", FileFormat::Raw),
