@@ -28,7 +28,7 @@ use service_kit::{
     outbound_http::{Purpose, redacted},
 };
 use sha2::{Digest as _, Sha256, Sha512};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use self::source::{FetchRequest, Fetched};
 pub(crate) use self::{content::Expected, digest_discovery::DigestDiscovery, source::Sources};
@@ -96,6 +96,8 @@ pub(crate) struct Cache {
     host: Host,
     /// Bytes of the file system that downloads and conversions leave free.
     reserve_bytes: u64,
+    /// Permits for conversions.
+    conversions: Arc<Semaphore>,
 }
 
 impl Cache {
@@ -104,7 +106,8 @@ impl Cache {
         let unusable = |source| Error::Folder { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(unusable)?;
         let (downloads, discoveries) = (Arc::default(), Arc::default());
-        let cache = Self { folder: folder.clone(), sources, downloads, discoveries, host, reserve_bytes };
+        let conversions = Arc::new(Semaphore::new(convert::MAX_CONVERSIONS));
+        let cache = Self { folder: folder.clone(), sources, downloads, discoveries, host, reserve_bytes, conversions };
         for entry in fs::read_dir(&folder).map_err(unusable)?.flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -174,6 +177,15 @@ impl Cache {
         self.set(digest, Download::Done(cached));
     }
 
+    /// Adds a file that was stored under its digest by other means than its download. A download or conversion in
+    /// progress goes on, and a converted file stays one.
+    fn add_unless_known(&self, digest: &Digest, cached: Cached) {
+        let mut downloads = self.downloads.lock();
+        if matches!(downloads.get(digest), None | Some(Download::Failed { .. })) {
+            downloads.insert(digest.clone(), Download::Done(cached));
+        }
+    }
+
     /// Downloads a file unless it is `known`, and converts it if its format is not served.
     async fn download(&self, wanted: &Wanted<'_>, known: Option<Cached>) {
         let Wanted { digest, url, name, expected } = *wanted;
@@ -207,6 +219,10 @@ impl Cache {
                 }
             }
         };
+        // What the end of the service interrupts has not failed: another replica or the next run does it.
+        if self.host.is_stopping() && !matches!(ended, Download::Done(_)) {
+            return;
+        }
         metrics::downloaded(if matches!(ended, Download::Done(_)) { "done" } else { "failed" });
         self.set(digest, ended);
     }

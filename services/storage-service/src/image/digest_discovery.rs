@@ -132,7 +132,7 @@ impl Cache {
         let disk = |why: &dyn std::fmt::Display| DownloadError::disk(format!("cannot store image {name}: {why}"));
         let digest: Digest = format!("sha256:{hex}").parse().map_err(|error| disk(&error))?;
         fs::rename(&part, self.path(&digest)).map_err(|error| disk(&error))?;
-        self.add(&digest, Cached { size, format, raw: None });
+        self.add_unless_known(&digest, Cached { size, format, raw: None });
         Ok(Discovered { digest, validator })
     }
 }

@@ -187,3 +187,131 @@ async fn a_qcow2_image_is_parsed_only_if_it_has_its_digest() {
     assert_eq!(failure.cause, Cause::ImageFormat);
     assert!(failure.text.contains("a backing file") && failure.text.contains("qemu-img convert"), "{}", failure.text);
 }
+
+#[tokio::test]
+async fn an_image_that_would_use_the_reserve_is_neither_downloaded_nor_converted() {
+    let lab = Lab::new(&build(3, 16, 2 << 16, &[Cluster::Plain(1), Cluster::Plain(2)]));
+    let full = || cache_with_reserve(lab.folder.path(), u64::MAX);
+    let refused = |download| {
+        let failure = failure(download);
+        assert_eq!(failure.cause, Cause::DiskError, "{failure:?}");
+        assert!(failure.text.contains("storage.reserve_bytes"), "{}", failure.text);
+    };
+    refused(lab.download(&full(), Encoding::Qcow2).await);
+    assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 0);
+    assert!(matches!(download(&lab.cache(), &lab.digest, &lab.url).await, Download::Done(_)));
+    refused(lab.download(&full(), Encoding::Qcow2).await);
+    // The image itself stays.
+    assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn discovery_of_a_converted_image_does_not_lead_to_another_conversion() {
+    let lab = Lab::new(&build(3, 16, 1 << 16, &[Cluster::Plain(1)]));
+    let cache = lab.cache();
+    let Download::Done(converted) = lab.download(&cache, Encoding::Qcow2).await else { panic!() };
+    assert!(converted.raw.is_some());
+    while matches!(cache.discover_digest(&lab.url, "test"), DigestDiscovery::InProgress { .. }) {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(cache.discover_digest(&lab.url, "test"), DigestDiscovery::Known { .. }));
+    assert_eq!(cache.ensure(&lab.wanted()), Download::Done(converted));
+}
+
+#[tokio::test]
+async fn a_file_found_by_its_digest_replaces_no_download_and_no_converted_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache(folder.path());
+    let file = |raw| Download::Done(Cached { size: 1, format: FileFormat::Qcow2, raw });
+    let found = Cached { size: 2, format: FileFormat::Qcow2, raw: None };
+    let failed = |expected| DownloadError::disk("full".to_owned()).failed(expected);
+    for (known, source, replaced) in [
+        (None, "unknown", true),
+        (Some(failed(Expected::BootFile)), "failed as a boot file", true),
+        (Some(failed(Expected::Disk(Encoding::Qcow2))), "failed as an image", true),
+        (Some(Download::InProgress { done: 0, total: 0 }), "a download begins", false),
+        (Some(Download::InProgress { done: 5, total: 9 }), "a conversion goes on", false),
+        (Some(file(None)), "cached", false),
+        (Some(file(Some(digest_of(b"raw")))), "converted", false),
+    ] {
+        let digest = digest_of(source.as_bytes());
+        known.clone().into_iter().for_each(|known| cache.set(&digest, known));
+        cache.add_unless_known(&digest, found.clone());
+        let now = cache.downloads.lock().get(&digest).cloned();
+        assert_eq!(now, if replaced { Some(Download::Done(found.clone())) } else { known }, "{source}");
+    }
+}
+
+/// A QCOW2 image with this content.
+fn qcow2_of(content: &[u8]) -> Vec<u8> {
+    let clusters = vec![Cluster::Plain(0); content.len().div_ceil(1 << 16)];
+    let mut image = build(3, 16, content.len() as u64, &clusters);
+    image[3 << 16..][..content.len()].copy_from_slice(content);
+    image
+}
+
+#[tokio::test]
+async fn a_qcow2_image_is_refused_before_it_is_served_if_its_content_is_no_raw_disk() {
+    let iso = [vec![0; 32_769], b"CD001".to_vec(), vec![0; 90_000]].concat();
+    let mut hybrid = iso.clone();
+    hybrid[446..462].copy_from_slice(&[0x80, 0, 0, 0, 0x17, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+    hybrid[510..512].copy_from_slice(&[0x55, 0xaa]);
+    for (content, source, refused) in [
+        (qcow2_of(&[1; 512]), "a QCOW2 image in another one", Some("a QCOW2 image")),
+        ([b"LUKS\xba\xbe".to_vec(), vec![0; 9000]].concat(), "cryptsetup luksFormat", Some("encrypted with LUKS")),
+        (iso, "ECMA-119 §8.1", Some("an ISO 9660 image")),
+        (hybrid, "isohybrid", None),
+        (gzip(&[1; 9000]), "qemu-img convert -f raw x.raw.gz", Some("packed with gzip")),
+        (b"KDMV\x01\0\0\0".to_vec(), "qemu-img convert -f raw x.vmdk", Some("a VMDK image")),
+        (Vec::new(), "qemu-img create x.qcow2 0", Some("empty")),
+        (vec![0; 200_000], "qemu-img create x.qcow2 200000", None),
+    ] {
+        let lab = Lab::new(&qcow2_of(&content));
+        let cache = lab.cache();
+        match (lab.download(&cache, Encoding::Qcow2).await, refused) {
+            (Download::Done(cached), None) => assert_eq!(cached.raw, Some(digest_of(&content)), "{source}"),
+            (download, Some(why)) => {
+                let failure = failure(download);
+                assert_eq!(failure.cause, Cause::ImageFormat, "{source}: {failure:?}");
+                assert!(failure.text.contains(why), "{source}: {}", failure.text);
+                // The QCOW2 image alone is left.
+                assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 1, "{source}");
+                assert!(!cache.path(&digest_of(&content)).exists(), "{source}");
+            }
+            (download, None) => panic!("{source}: {download:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_conversion_ends_with_the_service_and_leaves_nothing() {
+    let lab = Lab::new(&build(3, 16, 3 << 16, &[Cluster::Unallocated, Cluster::Plain(2)]));
+    let cache = lab.cache();
+    assert!(matches!(download(&cache, &lab.digest, &lab.url).await, Download::Done(_)));
+    cache.host.stop();
+    // One stops at its first bytes, the other one does not begin.
+    let part = cache.conversion_part(&lab.digest);
+    let error = cache.convert_now(&lab.digest, "test", &part).unwrap_err();
+    assert!(error.text.contains("stopping") && part.exists(), "{error}");
+    let error = cache.convert(&lab.digest, "test").await.unwrap_err();
+    assert!(error.text.contains("stopping"), "{error}");
+    // The next run removes what a run that did not end in order left.
+    assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 2);
+    assert_eq!(lab.cache().list().len(), 1);
+    assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_conversion_waits_for_its_turn_and_has_a_file_of_its_own() {
+    let lab = Lab::new(b"");
+    let cache = lab.cache();
+    assert_ne!(cache.conversion_part(&lab.digest), cache.conversion_part(&lab.digest));
+    let missing = cache.convert(&lab.digest, "test").await.unwrap_err();
+    assert!(missing.text.contains("No such file"), "{missing}");
+    let permits = convert::MAX_CONVERSIONS.try_into().unwrap();
+    let _permits = cache.conversions.acquire_many(permits).await.unwrap();
+    cache.host.stop();
+    // It waited without opening the missing file until the service stopped.
+    let waited = cache.convert(&lab.digest, "test").await.unwrap_err();
+    assert!(waited.text.contains("stopping"), "{waited}");
+}
