@@ -48,10 +48,7 @@ impl RestAgents {
     /// Returns the setting as it applies to a listener on this address.
     #[must_use]
     pub const fn at(self, listener: IpAddr) -> Self {
-        match self {
-            Self::Loopback if !listener.is_loopback() => Self::Never,
-            setting => setting,
-        }
+        if matches!(self, Self::Loopback) && !listener.is_loopback() { Self::Never } else { self }
     }
 
     /// Returns whether a call is passed on. `is_forwarded`: it came through a proxy, so that its caller may be anywhere.

@@ -330,6 +330,7 @@ async fn what_a_server_says_about_itself_by_tls_is_not_repeated() {
 
 #[tokio::test]
 async fn a_proxy_gets_the_requests_but_for_internal_addresses_and_for_hosts_that_are_excepted() {
+    crate::tls::install_provider();
     let proxy = Server::start(|head| ok(&format!("proxied {}", head.split(' ').nth(1).unwrap()))).await;
     let direct = Server::start(|_| ok("direct")).await;
     let config = OutboundConfig {
