@@ -35,7 +35,7 @@ pub(super) enum AgentClientError {
     #[error("the certificate of the agent cannot be used: {0}")]
     Certificate(String),
     /// The agent does not respond.
-    #[error("the agent does not respond: {0}")]
+    #[error("the agent does not respond")]
     Silent(#[from] OutboundError),
     /// The agent responded with an error.
     #[error("the agent responded to {what} with status {status}: {text}")]
