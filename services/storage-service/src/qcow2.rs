@@ -288,7 +288,8 @@ fn unpack(compression: Compression, packed: &[u8], cluster_bytes: u64) -> io::Re
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?.single_frame();
             decoder.by_ref().take(cluster_bytes).read_to_end(&mut cluster)?;
-            (packed.len() - decoder.finish().len()) as u64
+            // `finish` would unpack the rest of a frame that is larger than a cluster.
+            (packed.len() - decoder.get_ref().len()) as u64
         }
     };
     Ok((cluster, used))
