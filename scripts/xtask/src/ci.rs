@@ -48,10 +48,15 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     step("doctests", &["test", "--workspace", "--doc", "--locked", "--quiet"], &[])
 }
 
+/// Maximum time to fetch the database of advisories, in seconds.
+const FETCH_SECONDS: &str = "60";
+
 /// Checks the dependencies for known vulnerabilities. The database comes from the network, without which this is said and
 /// skipped.
 fn advisories() -> Result<()> {
-    let fetched = Command::new("cargo").args(["deny", "--log-level", "off", "fetch", "db"]).output();
+    // Some networks swallow connections instead of refusing them.
+    let words = [FETCH_SECONDS, "cargo", "deny", "--log-level", "off", "fetch", "db"];
+    let fetched = Command::new("timeout").args(words).output();
     if !fetched.context("cannot run cargo deny")?.status.success() {
         say("== advisories: NOT CHECKED, the database of RustSec cannot be fetched from here");
         return Ok(());
