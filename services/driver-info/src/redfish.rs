@@ -6,6 +6,8 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error};
 
+use crate::values::{plain, truth};
+
 /// Default path of the service root (DSP0266 §6.3).
 const ROOT: &str = "/redfish/v1";
 /// Maximum length of a path, in characters.
@@ -111,22 +113,20 @@ fn system(info: &Map<String, Value>) -> Result<String, InvalidProperty> {
 }
 
 fn trust(info: &Map<String, Value>) -> Result<Trust, InvalidProperty> {
-    let of = |believes: bool| if believes { Trust::Host } else { Trust::Anybody };
-    match info.get("redfish_verify_ca") {
-        None | Some(Value::Null) => Ok(Trust::default()),
-        Some(Value::Bool(believes)) => Ok(of(*believes)),
-        Some(other) => match word(other).as_str() {
-            "true" | "1" | "t" | "on" | "y" | "yes" => Ok(of(true)),
-            "false" | "0" | "f" | "off" | "n" | "no" => Ok(of(false)),
-            _ => other.as_str().and_then(Trust::named).filter(is_readable).ok_or_else(|| {
-                let shown: String = plain(other).chars().take(MAX_SHOWN_CHARS).collect();
-                InvalidProperty::new(
-                    format!("Invalid value type {shown:?} set in driver_info/redfish_verify_ca"),
-                    ". The value should be a Boolean, certificates as PEM text, or the name of a PEM file in the folder \
-                     power.ca_folder of the power-service's host; a path is refused.",
-                )
-            }),
-        },
+    let Some(value) = info.get("redfish_verify_ca").filter(|value| !value.is_null()) else {
+        return Ok(Trust::default());
+    };
+    match truth(value) {
+        Some(true) => Ok(Trust::Host),
+        Some(false) => Ok(Trust::Anybody),
+        None => value.as_str().and_then(Trust::named).filter(is_readable).ok_or_else(|| {
+            let shown: String = plain(value).chars().take(MAX_SHOWN_CHARS).collect();
+            InvalidProperty::new(
+                format!("Invalid value type {shown:?} set in driver_info/redfish_verify_ca"),
+                ". The value should be a Boolean, certificates as PEM text, or the name of a PEM file in the folder \
+                 power.ca_folder of the power-service's host; a path is refused.",
+            )
+        }),
     }
 }
 
@@ -155,7 +155,7 @@ fn login(info: &Map<String, Value>) -> Result<Login, InvalidProperty> {
     let Some(value) = info.get("redfish_auth_type").filter(|value| !value.is_null()) else {
         return Ok(Login::Auto);
     };
-    match word(value).as_str() {
+    match plain(value).trim().to_ascii_lowercase().as_str() {
         "auto" => Ok(Login::Auto),
         "session" => Ok(Login::Session),
         "basic" => Ok(Login::Basic),
@@ -164,14 +164,6 @@ fn login(info: &Map<String, Value>) -> Result<Login, InvalidProperty> {
             ". The value should be one of ['auto', 'basic', 'session'].",
         )),
     }
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn word(value: &Value) -> String {
-    plain(value).trim().to_ascii_lowercase()
 }
 
 #[cfg(test)]
