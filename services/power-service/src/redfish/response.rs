@@ -32,7 +32,7 @@ const MAX_PATH_BYTES: usize = 1024;
 pub(super) const IN_BETWEEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of the base registry, and of vendors, that say that a request may succeed later (DSP0268, `Base`; HPE
 /// `iLO.…UnableToModifyDuringSystemPOST`; iDRAC `SYS429` and `RAC0508` while it starts).
-const LATER: &[&str] = &[
+const TEMPORARY_FAILURES: &[&str] = &[
     "ServiceTemporarilyUnavailable",
     "ServiceShuttingDown",
     "ServiceInUnknownState",
@@ -115,7 +115,7 @@ pub(super) fn classify(answer: &Answer) -> ResponseKind {
 /// Returns whether a message of the service itself says that the request may succeed later. A status alone may be that of a
 /// gateway, which may have passed the request on.
 pub(super) fn says_later(answer: &Answer) -> bool {
-    message_ids(answer.json()).any(|known| LATER.iter().any(|id| known.contains(id)))
+    message_ids(answer.json()).any(|known| TEMPORARY_FAILURES.iter().any(|id| known.contains(id)))
 }
 
 /// Classifies the response to a change. Some services answer with 200 to a change that they did not make, and say so in a
