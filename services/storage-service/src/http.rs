@@ -1,6 +1,12 @@
 //! Serves files by digest over HTTP, with ranges.
 
-use std::{fs::File, os::unix::fs::FileExt as _, pin::Pin, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, IoSliceMut},
+    os::unix::fs::FileExt as _,
+    pin::Pin,
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -13,11 +19,12 @@ use axum::{
 use bytes::Bytes;
 use domain::image::Digest;
 use futures::{Stream, stream};
+use rustix::io::{ReadWriteFlags, preadv2};
 use service_kit::{
     Host,
     listener::{self, Listener},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     image::Cache,
@@ -25,8 +32,13 @@ use crate::{
     range::{RequestedRange, requested_range},
 };
 
-/// Size of the chunks that are read and sent, in bytes. A connection whose client does not read holds two of them.
-const CHUNK_BYTES: usize = 64 << 10;
+/// Size of the chunks that are read and sent, in bytes. A connection whose client does not read holds three of them at
+/// most: HTTP/1 buffers 64 KiB.
+const CHUNK_BYTES: usize = 32 << 10;
+/// Maximum number of threads that wait for the disk.
+const MAX_DISK_READS: usize = 8;
+
+static DISK_READS: Semaphore = Semaphore::const_new(MAX_DISK_READS);
 
 /// Serves files until the host stops.
 pub(crate) async fn serve(host: Host, socket: TcpListener, listener: Listener, cache: Cache) {
@@ -78,15 +90,8 @@ fn chunks(file: Arc<File>, first: u64, count: u64) -> Pin<Box<dyn Stream<Item = 
             return None;
         }
         let size = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        let source = Arc::clone(&file);
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut chunk = vec![0; size];
-            let got = source.read_at(&mut chunk, at)?;
-            chunk.truncate(got);
-            std::io::Result::Ok(chunk)
-        });
-        match reading.await.unwrap_or_else(|stopped| Err(stopped.into())) {
-            Ok(chunk) if chunk.is_empty() => Some((Err(std::io::ErrorKind::UnexpectedEof.into()), (file, at, 0))),
+        match read_chunk(&file, at, size).await {
+            Ok(chunk) if chunk.is_empty() => Some((Err(io::ErrorKind::UnexpectedEof.into()), (file, at, 0))),
             Ok(chunk) => {
                 let got = u64::try_from(chunk.len()).unwrap_or(0);
                 metrics::sent(got);
@@ -95,6 +100,27 @@ fn chunks(file: Arc<File>, first: u64, count: u64) -> Pin<Box<dyn Stream<Item = 
             Err(error) => Some((Err(error), (file, at, 0))),
         }
     }))
+}
+
+/// Reads at most `size` bytes: at once if the page cache has them, otherwise on a thread that may wait for the disk.
+async fn read_chunk(file: &Arc<File>, at: u64, size: usize) -> io::Result<Vec<u8>> {
+    let mut chunk = vec![0; size];
+    // A file system that does not know the flag answers with an error; then a thread reads, too.
+    if let Ok(got) = preadv2(file, &mut [IoSliceMut::new(&mut chunk)], at, ReadWriteFlags::NOWAIT) {
+        chunk.truncate(got);
+        return Ok(chunk);
+    }
+    // Few threads read: the allocator keeps memory for each, and a disk is not faster for more.
+    let permit = DISK_READS.acquire().await.map_err(io::Error::other)?;
+    let source = Arc::clone(file);
+    let reading = tokio::task::spawn_blocking(move || {
+        let got = source.read_at(&mut chunk, at)?;
+        chunk.truncate(got);
+        Ok(chunk)
+    });
+    let outcome = reading.await.unwrap_or_else(|stopped| Err(stopped.into()));
+    drop(permit);
+    outcome
 }
 
 #[cfg(test)]

@@ -1,9 +1,15 @@
 //! The life of one connection: handshake, requests, and its end.
 
-use std::{future::pending, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version, header::EXPECT};
 use hyper::{
     body::{Body, Incoming},
     service::service_fn,
@@ -12,6 +18,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
@@ -50,6 +57,9 @@ const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 /// Maximum size of what is buffered for an HTTP/2 stream that the client does not read, in bytes.
 const MAX_HTTP2_SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Maximum number of bytes that the kernel takes before they are sent. Its buffer may have megabytes, which would take
+/// memory and count as progress of a client that reads nothing.
+const MAX_UNSENT_BYTES: u32 = 128 << 10;
 /// Interval of HTTP/2 pings, and how long a peer may take to answer one.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -90,7 +100,9 @@ pub(super) async fn run<S, B>(
 {
     let (state, shared) = (Arc::clone(&accepted.state), Arc::clone(&accepted.shared));
     let name = shared.listener.purpose.word();
-    if let Err(error) = stream.set_nodelay(true) {
+    let prepared =
+        stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES));
+    if let Err(error) = prepared {
         tracing::debug!(name, %error, "connection ended");
         return;
     }
@@ -196,8 +208,9 @@ fn peer(accepted: &Accepted, certificate: Option<Vec<u8>>) -> Peer {
         name,
         certificate,
         refusal,
-        is_on_probation: accepted.is_on_probation,
+        is_on_probation: accepted.is_on_probation.into(),
         is_privileged: (class == Class::Privileged).into(),
+        expects_continue: false.into(),
         shared: Arc::clone(shared),
     }))
 }
@@ -222,6 +235,9 @@ where
         let (state, peer) = (Arc::clone(state), peer.clone());
         service_fn(move |mut request: Request<Incoming>| {
             let progress = RequestInProgress::start(&state);
+            // Requests of HTTP/1 come one at a time. Over HTTP/2 the expectation is not used.
+            let expects_continue = request.version() == Version::HTTP_11 && request.headers().contains_key(EXPECT);
+            peer.0.expects_continue.store(expects_continue, Ordering::Relaxed);
             request.extensions_mut().insert(peer.clone());
             let response = service.clone().oneshot(request);
             async move { Ok::<_, S::Error>(TrackedBody::of(response.await?, progress)) }
