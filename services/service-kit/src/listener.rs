@@ -141,8 +141,11 @@ struct PeerInner {
     certificate: Option<Vec<u8>>,
     /// Set if none of its requests is served.
     refusal: Option<Refusal>,
-    is_on_probation: bool,
+    /// Whether only reserved room was left for it.
+    is_on_probation: AtomicBool,
     is_privileged: AtomicBool,
+    /// Whether the client of an HTTP/1 request waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    expects_continue: AtomicBool,
     shared: Arc<Shared>,
 }
 
@@ -163,8 +166,9 @@ impl Peer {
             name: "".into(),
             certificate: None,
             refusal: None,
-            is_on_probation: false,
+            is_on_probation: AtomicBool::new(false),
             is_privileged: AtomicBool::new(false),
+            expects_continue: AtomicBool::new(false),
             shared: Arc::new(Shared::new(listener)),
         }))
     }
@@ -236,9 +240,12 @@ impl Peer {
             if !inner.is_privileged.swap(true, Ordering::Relaxed) {
                 shared.table.lock().note_privileged(inner.id);
             }
-        } else if inner.is_on_probation {
-            self.refused(Reason::Connections);
-            return Err(Refusal::Connections);
+        } else if inner.is_on_probation.load(Ordering::Relaxed) {
+            if !shared.table.lock().has_open_room() {
+                self.refused(Reason::Connections);
+                return Err(Refusal::Connections);
+            }
+            inner.is_on_probation.store(false, Ordering::Relaxed);
         }
         // Strangers share no identity: they are bounded by the connections of their address.
         if class != Class::Ordinary {

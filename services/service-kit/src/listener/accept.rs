@@ -44,10 +44,14 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Returns how many connections one listener may have: two large ones share the descriptors of a process.
+/// Number of listeners of a process that may have many connections: inventory-service has three, for gRPC and for agents
+/// of both kinds.
+const LARGE_LISTENERS: u64 = 3;
+
+/// Returns how many connections one listener may have: the large ones share the descriptors of a process.
 fn within_descriptors(connections: usize, descriptors: Option<u64>) -> usize {
     let Some(descriptors) = descriptors else { return connections };
-    let open = usize::try_from(descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).unwrap_or(usize::MAX);
+    let open = usize::try_from(descriptors.saturating_sub(OTHER_DESCRIPTORS) / LARGE_LISTENERS).unwrap_or(usize::MAX);
     connections.min(open.max(16))
 }
 
@@ -188,8 +192,8 @@ mod tests {
         for (connections, descriptors, expected) in [
             (4096, None, 4096),
             (4096, Some(65_536), 4096),
-            (4096, Some(8192), 3968),
-            (4096, Some(1024), 384),
+            (4096, Some(8192), 2645),
+            (4096, Some(1024), 256),
             (64, Some(1024), 64),
             (4096, Some(100), 16),
         ] {

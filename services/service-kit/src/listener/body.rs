@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
+    sync::atomic::Ordering,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -57,12 +58,15 @@ impl ReceivedBody {
     ) -> Result<(T, Charge), ParseError<E>> {
         let Self { bytes, mut charge } = self;
         let is_large = bytes.len() > OFFLOAD_BYTES;
-        let work = move || {
-            let values = check(&bytes).map_err(ParseError::Shape)?;
-            charge.try_grow(values.saturating_mul(PARSED_VALUE_BYTES)).map_err(ParseError::Busy)?;
-            Ok((parse(&bytes), charge))
-        };
-        if is_large { offload(work).await.unwrap_or(Err(ParseError::Busy(BudgetExhausted))) } else { work() }
+        let stopped = || ParseError::Busy(BudgetExhausted);
+        let checking = bytes.clone();
+        let count = move || check(&checking);
+        let values = if is_large { offload(count).await.ok_or_else(stopped)? } else { count() };
+        let size = values.map_err(ParseError::Shape)?.saturating_mul(PARSED_VALUE_BYTES);
+        charge.grow(size).await.map_err(ParseError::Busy)?;
+        let work = move || parse(&bytes);
+        let parsed = if is_large { offload(work).await.ok_or_else(stopped)? } else { work() };
+        Ok((parsed, charge))
     }
 }
 
@@ -129,6 +133,15 @@ impl Peer {
             return Ok(ReceivedBody { bytes: Bytes::new(), charge });
         }
         let mut body = body;
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > limit {
+            self.refused(Reason::BodySize);
+            // To read the body would invite a client to send it that waits for the invitation.
+            if !self.0.expects_continue.load(Ordering::Relaxed) {
+                drain(&mut body).await;
+            }
+            return Err(BodyError::TooLarge { limit });
+        }
         let timeout = self.limits().body_timeout;
         let outcome = read(&mut body, limit, timeout, charge).await;
         if let Err(error) = &outcome {
@@ -159,10 +172,6 @@ async fn read<B>(body: &mut B, limit: usize, timeout: Duration, mut charge: Char
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limit {
-        return Err(BodyError::TooLarge { limit });
-    }
     let (mut chunks, mut size) = (Chunks::default(), 0_usize);
     // Most bodies are here at once: no timer is needed for them.
     let mut timer = None::<(Instant, Pin<Box<Sleep>>)>;

@@ -14,8 +14,11 @@ use super::{
 const UNIT_BYTES: usize = 1 << 10;
 /// Number of units that a body takes at once, so that not each of its chunks has to ask.
 const STEP_UNITS: u32 = 16;
-/// How long a body waits for other bodies to be done with.
-const BUDGET_WAIT: Duration = Duration::from_secs(2);
+/// How long the body of an authenticated request waits for other bodies to be done with. Two of the largest ones do not fit
+/// beside each other with what is parsed from them.
+const BUDGET_WAIT: Duration = Duration::from_secs(10);
+/// The same for requests without credentials, which are small if they are honest.
+const ANONYMOUS_BUDGET_WAIT: Duration = Duration::from_secs(2);
 
 /// No memory for request bodies is left for the class of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,8 +61,17 @@ impl BodyBudget {
             Class::Ordinary => &self.ordinary,
             Class::Privileged => &self.reserved,
         };
+        let wait = if class == Class::Stranger { ANONYMOUS_BUDGET_WAIT } else { BUDGET_WAIT };
         let spare = (class == Class::Privileged).then(|| Arc::clone(&self.ordinary));
-        Charge { part: Arc::clone(part), spare, permits: Vec::new(), units: 0, used: 0, gauge: self.gauge.clone() }
+        Charge {
+            part: Arc::clone(part),
+            spare,
+            permits: Vec::new(),
+            units: 0,
+            used: 0,
+            wait,
+            gauge: self.gauge.clone(),
+        }
     }
 }
 
@@ -73,6 +85,7 @@ pub struct Charge {
     permits: Vec<OwnedSemaphorePermit>,
     units: u32,
     used: usize,
+    wait: Duration,
     gauge: Gauge,
 }
 
@@ -87,7 +100,7 @@ impl Charge {
             Some(permit) => permit,
             None => {
                 let waiting = Arc::clone(&self.part).acquire_many_owned(units);
-                let acquired = tokio::time::timeout(BUDGET_WAIT, waiting).await;
+                let acquired = tokio::time::timeout(self.wait, waiting).await;
                 acquired.ok().and_then(Result::ok).ok_or(BudgetExhausted)?
             }
         };

@@ -114,20 +114,23 @@ impl ConnectionState {
 
     pub(super) fn observe(&self) -> Observation {
         let is_idle = self.requests.load(Ordering::Relaxed) == 0;
+        // The end of a response may be in a buffer still when its request has ended.
+        let is_blocked = self.write_blocked.load(Ordering::Relaxed);
         let idle_ms = self.now().saturating_sub(self.idle_since.load(Ordering::Relaxed));
         Observation {
             age: self.opened.elapsed(),
             had_request: self.had_request.load(Ordering::Relaxed),
-            idle: is_idle.then(|| Duration::from_millis(idle_ms)),
+            idle: (is_idle && !is_blocked).then(|| Duration::from_millis(idle_ms)),
             written: self.written.load(Ordering::Relaxed),
-            is_waiting: self.write_blocked.load(Ordering::Relaxed) || self.bodies_waiting.load(Ordering::Relaxed) > 0,
+            is_waiting: is_blocked || self.bodies_waiting.load(Ordering::Relaxed) > 0,
         }
     }
 }
 
 impl Evictable for std::sync::Arc<ConnectionState> {
     fn idle_since(&self) -> Option<u64> {
-        (self.requests.load(Ordering::Relaxed) == 0).then(|| self.idle_since.load(Ordering::Relaxed))
+        let is_idle = self.requests.load(Ordering::Relaxed) == 0 && !self.write_blocked.load(Ordering::Relaxed);
+        is_idle.then(|| self.idle_since.load(Ordering::Relaxed))
     }
 }
 
@@ -238,6 +241,19 @@ mod tests {
     fn a_channel_of_a_service_may_be_idle() {
         let mut watchdog = Watchdog::new(Limits::of(ListenerKind::Grpc, &HttpLimits::default()));
         assert_eq!(watchdog.check(&seen(9000, true, Some(8000), 0, false)), Ok(seconds(20)));
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_not_idle_while_the_end_of_a_response_waits_for_the_client() {
+        let state = std::sync::Arc::new(ConnectionState::new(Instant::now()));
+        assert!(state.idle_since().is_some());
+        state.request_started();
+        assert!(state.idle_since().is_none() && state.observe().idle.is_none());
+        state.write_is_blocked();
+        state.request_ended();
+        assert!(state.idle_since().is_none() && state.observe().idle.is_none() && state.observe().is_waiting);
+        state.wrote(10);
+        assert!(state.idle_since().is_some() && state.observe().idle.is_some() && !state.observe().is_waiting);
     }
 
     #[tokio::test]

@@ -113,6 +113,11 @@ impl<C: Evictable + Clone> Table<C> {
         }
     }
 
+    /// Returns whether more than the reserved room is left, so that nobody must prove that it is privileged any more.
+    pub(super) fn has_open_room(&self) -> bool {
+        self.entries.len() <= self.limits.connections.saturating_sub(self.limits.reserved)
+    }
+
     /// Removes a connection that ended. Does nothing if it was evicted before.
     pub(super) fn remove(&mut self, id: u64) {
         self.take(id);
@@ -265,6 +270,17 @@ mod tests {
         state.1.set(None);
         assert_eq!(connect(busy("e"), &ann), Err(Full::Identity));
         assert_eq!(connect(busy("f"), &bob), Ok(None));
+    }
+
+    #[test]
+    fn a_connection_in_the_reserved_room_is_like_all_others_when_there_is_room_again() {
+        let mut table = table(4, 1, 9, 9);
+        let ids: Vec<_> = (0..3).map(|_| table.admit(key("10.0.0.1"), busy("old")).unwrap().id).collect();
+        assert!(table.has_open_room());
+        let last = table.admit(key("10.0.0.2"), busy("new")).unwrap();
+        assert!(last.is_on_probation && !table.has_open_room());
+        table.remove(ids[0]);
+        assert!(table.has_open_room());
     }
 
     #[test]

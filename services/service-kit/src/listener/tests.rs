@@ -189,6 +189,19 @@ async fn a_body_that_does_not_progress_ends_with_408() {
 }
 
 #[tokio::test]
+async fn a_client_that_waits_to_be_invited_is_told_at_once_that_its_body_is_too_large() {
+    let served = served(ListenerKind::Rest, HttpLimits::default()).await;
+    // Size of the body, and how the response begins (RFC 9110 §10.1.1).
+    for (size, beginning) in [((1 << 20) + 1, "HTTP/1.1 413"), (1 << 30, "HTTP/1.1 413"), (5, "HTTP/1.1 100 Continue")]
+    {
+        let head = format!("POST /body HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: {size}\r\n\r\n");
+        let mut stream = served.send(&head).await;
+        let response = read_until(&mut stream, "\r\n\r\n").await;
+        assert!(response.starts_with(beginning), "{size}: {response}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_read_up_to_the_limit_of_its_route() {
     let served = served(ListenerKind::Rest, HttpLimits::default()).await;
     let limit = 1 << 20;
