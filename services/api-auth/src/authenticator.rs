@@ -7,6 +7,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use axum::http::{HeaderMap, header};
 use domain::policy::{Caller, Roles, Scope};
 use serde_json::{Value, json};
+use service_kit::listener::AddressKey;
 
 use crate::{
     basic::Users,
@@ -65,7 +66,12 @@ impl Authenticator {
             keystone: keystone.map_err(named("rest_keystone"))?,
             issuer: issuer.map_err(named("rest_jwt"))?,
             unrestricted: Arc::new(Caller::unrestricted("anybody")),
-            anonymous: Arc::new(Caller { name: String::new(), roles: Roles::default(), scope: Scope::None }),
+            anonymous: Arc::new(Caller {
+                name: String::new(),
+                account: String::new(),
+                roles: Roles::default(),
+                scope: Scope::None,
+            }),
         })
     }
 
@@ -73,14 +79,14 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`Denied::Unknown`] if the credentials are missing or wrong, [`Denied::Away`] if they cannot be verified now.
-    pub async fn check(&self, path: &str, headers: &HeaderMap) -> Result<Arc<Caller>, Denied> {
+    pub async fn check(&self, path: &str, headers: &HeaderMap, from: AddressKey) -> Result<Arc<Caller>, Denied> {
         if self.users.is_none() && self.keystone.is_none() && self.issuer.is_none() {
             return Ok(Arc::clone(&self.unrestricted));
         }
         if is_public(path) {
             return Ok(Arc::clone(&self.anonymous));
         }
-        self.authenticate(headers).await.map_err(|refusal| match refusal {
+        self.authenticate(headers, from).await.map_err(|refusal| match refusal {
             Refusal::Unknown(message) => Denied::Unknown {
                 body: json!({"error": {"message": message, "code": 401, "title": "Unauthorized"}}),
                 challenges: self.challenges(),
@@ -89,7 +95,7 @@ impl Authenticator {
         })
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+    async fn authenticate(&self, headers: &HeaderMap, from: AddressKey) -> Result<Arc<Caller>, Refusal> {
         let word = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let (Some(keystone), Some(token)) = (&self.keystone, word(TOKEN)) {
             return within(keystone.authenticate(checked_length(token)?)).await;
@@ -100,7 +106,7 @@ impl Authenticator {
                 within(issuer.authenticate(checked_length(token.trim())?)).await
             }
             (Some((scheme, coded)), _, Some(users)) if scheme.eq_ignore_ascii_case("basic") => {
-                users.authenticate(coded).await
+                users.authenticate(coded, from).await
             }
             _ => Err(Refusal::Unknown("Authorization required".to_owned())),
         }
@@ -142,6 +148,10 @@ mod tests {
 
     use super::*;
 
+    fn here() -> AddressKey {
+        AddressKey::of([127, 0, 0, 1].into())
+    }
+
     fn with_users(folder: &Path) -> Authenticator {
         let users = folder.join("users");
         fs::write(&users, format!("ann:{}\n", bcrypt::hash("right", 4).unwrap())).unwrap();
@@ -151,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_configured_method_callers_are_unrestricted() {
         let auth = Authenticator::open(&AuthConfig::default()).unwrap();
-        assert!(auth.check("/nodes", &HeaderMap::new()).await.unwrap().is_unrestricted());
+        assert!(auth.check("/nodes", &HeaderMap::new(), here()).await.unwrap().is_unrestricted());
     }
 
     #[tokio::test]
@@ -159,11 +169,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let auth = with_users(folder.path());
         for open in ["/", "/lookup", "/heartbeat/x", "continue_inspection", ""] {
-            let caller = auth.check(open, &HeaderMap::new()).await.unwrap();
+            let caller = auth.check(open, &HeaderMap::new(), here()).await.unwrap();
             assert!(caller.roles.is_empty() && caller.scope == Scope::None, "{open}");
         }
         for closed in ["/nodes", "/lookup/nodes", "/heartbeats/x"] {
-            assert!(auth.check(closed, &HeaderMap::new()).await.is_err(), "{closed}");
+            assert!(auth.check(closed, &HeaderMap::new(), here()).await.is_err(), "{closed}");
         }
     }
 
@@ -174,7 +184,7 @@ mod tests {
         for (scheme, words) in [("Basic", "ann:wrong"), ("Bearer", "ann:right"), ("Basic", "")] {
             let said = format!("{scheme} {}", BASE64_STANDARD.encode(words));
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, said.parse().unwrap())]);
-            let Err(Denied::Unknown { challenges, .. }) = auth.check("/nodes", &headers).await else {
+            let Err(Denied::Unknown { challenges, .. }) = auth.check("/nodes", &headers, here()).await else {
                 panic!("{words}")
             };
             assert_eq!(challenges, ["Basic realm=\"Baremetal API\""]);

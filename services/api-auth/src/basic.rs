@@ -12,10 +12,11 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use domain::{policy::Caller, secret::Secret};
 use parking_lot::{Mutex, MutexGuard};
+use service_kit::listener::AddressKey;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::{error::Error, refusal::Refusal};
+use crate::{error::Error, refusal::Refusal, turns::Turns};
 
 /// Minimum interval between two reads of the file.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -28,6 +29,7 @@ const MAX_CACHED_CREDENTIALS: usize = 1024;
 pub(super) struct Users {
     file: PathBuf,
     known: Mutex<Known>,
+    turns: Turns,
 }
 
 #[derive(Debug)]
@@ -49,14 +51,14 @@ impl Users {
         let hashes = parse(&text).map_err(|line| Error::UsersLine { path: file.to_owned(), line })?;
         let hashes = Arc::new(hashes);
         let known = Known { looked: Instant::now(), text, hashes, right: HashMap::new() };
-        Ok(Self { file: file.to_owned(), known: Mutex::new(known) })
+        Ok(Self { file: file.to_owned(), known: Mutex::new(known), turns: Turns::default() })
     }
 
-    /// Returns the user with these credentials, which are encoded as in the header.
+    /// Returns the user with these credentials, which are encoded as in the header, and come from an address.
     ///
     /// # Errors
-    /// [`Refusal::Unknown`] if no user has these credentials.
-    pub(super) async fn authenticate(&self, coded: &str) -> Result<Arc<Caller>, Refusal> {
+    /// [`Refusal::Unknown`] if no user has these credentials, [`Refusal::Away`] if there was no turn to verify them.
+    pub(super) async fn authenticate(&self, coded: &str, from: AddressKey) -> Result<Arc<Caller>, Refusal> {
         let denied = |message: &str| Refusal::Unknown(message.to_owned());
         let (name, password) = credentials(coded).ok_or_else(|| denied("Authorization required"))?;
         let key = key(&name, &password);
@@ -64,11 +66,16 @@ impl Users {
         if is_known {
             return Ok(Arc::new(Caller::unrestricted(name)));
         }
-        let hash = hashes.get(&name).cloned();
+        let busy = || Refusal::Away("too many passwords are being verified; repeat the request".to_owned());
+        let _turn = self.turns.take(from).await.ok_or_else(busy)?;
+        // Another request of the client may have verified them meanwhile.
+        let (hashes, is_known) = self.look(&key);
+        if is_known {
+            return Ok(Arc::new(Caller::unrestricted(name)));
+        }
+        let (hash, decoy) = (hashes.get(&name).cloned(), decoy(&hashes));
         let right = tokio::task::spawn_blocking(move || {
-            // Unknown names take as long as known ones, so that the time does not tell which names exist.
-            let of_no_user = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
-            let matches = bcrypt::verify(password.expose(), hash.as_deref().unwrap_or(of_no_user)).unwrap_or(false);
+            let matches = bcrypt::verify(password.expose(), hash.as_deref().unwrap_or(&decoy)).unwrap_or(false);
             hash.filter(|_| matches)
         });
         let hash = right.await.ok().flatten().ok_or_else(|| denied("Incorrect username or password"))?;
@@ -119,6 +126,13 @@ impl Users {
     }
 }
 
+/// Returns the hash that the password of an unknown user is compared with. It takes as long as the one of a known user, so
+/// that the time does not tell which names exist: bcrypt's cost is the number after the kind, as in `$2b$12$`.
+fn decoy(hashes: &HashMap<String, String>) -> String {
+    let most = hashes.values().max_by_key(|hash| hash.get(4..6).and_then(|cost| cost.parse::<u8>().ok()));
+    most.map_or_else(|| "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy".to_owned(), Clone::clone)
+}
+
 /// Returns the digest by which credentials are cached.
 fn key(name: &str, password: &Secret) -> [u8; 32] {
     let mut hash = Sha256::new();
@@ -152,8 +166,15 @@ fn credentials(coded: &str) -> Option<(String, Secret)> {
 mod tests {
     use super::*;
 
+    fn here() -> AddressKey {
+        AddressKey::of([127, 0, 0, 1].into())
+    }
+
     async fn is_let_in(users: &Users, credentials: &str) -> bool {
-        users.authenticate(&BASE64_STANDARD.encode(credentials)).await.is_ok_and(|caller| caller.is_unrestricted())
+        users
+            .authenticate(&BASE64_STANDARD.encode(credentials), here())
+            .await
+            .is_ok_and(|caller| caller.is_unrestricted())
     }
 
     #[tokio::test]
@@ -169,7 +190,7 @@ mod tests {
         for wrong in ["ann:wrong", "bob:right", "ann", ":", ""] {
             assert!(!is_let_in(&users, wrong).await, "{wrong}");
         }
-        assert!(users.authenticate("*").await.is_err());
+        assert!(users.authenticate("*", here()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -186,6 +207,19 @@ mod tests {
         fs::write(&file, format!("bob:{}\n", bcrypt::hash("other", 4).unwrap())).unwrap();
         tokio::time::advance(RELOAD_INTERVAL * 2).await;
         assert!(!is_let_in(&users, "ann:right").await);
+    }
+
+    #[test]
+    fn an_unknown_user_is_verified_at_the_highest_cost_in_the_file() {
+        // Costs in the file, and the cost of an unknown user's.
+        for (costs, expected) in
+            [(&[][..], 10), (&[4], 4), (&[4, 6], 6), (&[12, 4], 12), (&[10, 10], 10), (&[5, 9, 7], 9)]
+        {
+            let rest = "N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+            let users = costs.iter().map(|cost: &u8| (format!("user{cost}"), format!("$2y${cost:02}${rest}")));
+            let decoy = decoy(&users.collect());
+            assert_eq!((decoy.len(), decoy.get(4..6).unwrap()), (60, format!("{expected:02}").as_str()), "{costs:?}");
+        }
     }
 
     #[test]

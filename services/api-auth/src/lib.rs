@@ -19,6 +19,7 @@ mod jwt;
 mod keystone;
 mod refusal;
 pub mod role_table;
+mod turns;
 
 pub use authenticator::{Authenticator, Denied};
 pub use config::{AuthConfig, Jwt, Keystone};

@@ -90,6 +90,8 @@ pub enum Scope {
 pub struct Caller {
     /// Name in audit records.
     pub name: String,
+    /// What tells the caller from all others, whose names may be the same: source of the credentials, and id there.
+    pub account: String,
     /// Roles in the scope.
     pub roles: Roles,
     /// Scope of the roles.
@@ -100,7 +102,9 @@ impl Caller {
     /// Creates a caller with full administrative rights, for deployments whose users have no roles.
     #[must_use]
     pub fn unrestricted(name: impl Into<String>) -> Self {
-        Self { name: name.into(), roles: Roles::default().with(Role::Admin), scope: Scope::System }
+        let name = name.into();
+        let account = format!("local {name}");
+        Self { name, account, roles: Roles::default().with(Role::Admin), scope: Scope::System }
     }
 
     /// Returns whether the caller has full administrative rights, so that no rule needs to be checked.

@@ -103,7 +103,7 @@ impl RestApi {
     ) -> Result<Response, Error> {
         let list = query::list(&NODE, request.version, Shape::Plain, &request.pairs)?;
         self.check_filters(&list)?;
-        let open = self.event_streams.open(&request.caller.name, class)?;
+        let open = self.event_streams.open(&request.caller.account, class)?;
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_CHUNKS);
         let (api, stopping) = (Arc::clone(self), self.host.clone());
         self.host.spawn(async move {

@@ -53,7 +53,7 @@ use domain::policy::{Caller, Role};
 use serde_json::{Value, json};
 use service_kit::{
     Host,
-    listener::{BodyBudget, Class, HttpLimits, Limits, Listener, ListenerKind, Peer, Reason},
+    listener::{AddressKey, BodyBudget, Class, HttpLimits, Limits, Listener, ListenerKind, Peer, Reason},
     outbound_http::Outbound,
 };
 use wire_ironic::{documents, limits, links};
@@ -130,7 +130,7 @@ async fn handle(State(api): State<Arc<RestApi>>, Extension(peer): Extension<Peer
     }
     let path = parts.uri.path();
     let path = path.strip_prefix("/v1").unwrap_or(path);
-    let caller = match api.auth.check(path, &parts.headers).await {
+    let caller = match api.auth.check(path, &parts.headers, AddressKey::of(peer.address().ip())).await {
         Ok(caller) => caller,
         Err(denied) => {
             let response = response::denied(&denied, &origin.request);
@@ -139,7 +139,7 @@ async fn handle(State(api): State<Arc<RestApi>>, Extension(peer): Extension<Peer
         }
     };
     let class = class_of(&caller);
-    let slot = match peer.begin(&caller.name, class) {
+    let slot = match peer.begin(&caller.account, class) {
         Ok(slot) => slot,
         Err(refusal) => {
             let error = limits::unread(refusal.status(), &refusal.to_string());
@@ -228,7 +228,7 @@ mod tests {
             (&[], Scope::None, Class::Stranger),
         ] {
             let roles_of = Roles::named(roles.iter().copied());
-            let caller = Caller { name: "c".to_owned(), roles: roles_of, scope };
+            let caller = Caller { name: "c".to_owned(), account: String::new(), roles: roles_of, scope };
             assert_eq!(class_of(&caller), class, "{roles:?} {:?}", caller.scope);
         }
     }

@@ -23,7 +23,9 @@ impl Names {
         let word = |name: &str| claims.get(name).and_then(Value::as_str).filter(|word| !word.is_empty());
         let name = word("preferred_username").or_else(|| word("client_id")).or_else(|| word("sub"));
         let name = name.ok_or(Error::NoSubject)?.to_owned();
-        Ok(Caller { name, roles: roles(claim(claims, &self.roles)), scope: self.scope(claims) })
+        // Only `sub` is unique at an issuer (OpenID Connect Core §5.7).
+        let account = format!("jwt {}", word("sub").unwrap_or(&name));
+        Ok(Caller { name, account, roles: roles(claim(claims, &self.roles)), scope: self.scope(claims) })
     }
 
     fn scope(&self, claims: &Value) -> Scope {

@@ -25,7 +25,9 @@ pub(super) fn read(body: &Value, services: &str, now: Timestamp) -> Result<(Call
     let user = token.get("user");
     let word = |name: &str| user.and_then(|user| user.get(name)).and_then(Value::as_str);
     let name = word("name").or_else(|| word("id")).ok_or("Keystone's answer has no user")?.to_owned();
-    Ok((Caller { name, roles, scope: scope(token, services) }, left))
+    // Users of several domains may have the same name.
+    let account = format!("keystone {}", word("id").unwrap_or(&name));
+    Ok((Caller { name, account, roles, scope: scope(token, services) }, left))
 }
 
 fn scope(token: &Value, services: &str) -> Scope {

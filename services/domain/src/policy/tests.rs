@@ -8,7 +8,7 @@ const OWNER: &str = "owner";
 const LESSEE: &str = "lessee";
 
 fn caller(roles: Roles, scope: Scope) -> Caller {
-    Caller { name: "ann".to_owned(), roles, scope }
+    Caller { name: "ann".to_owned(), account: String::new(), roles, scope }
 }
 
 fn of(project: &str, word: &str) -> Caller {

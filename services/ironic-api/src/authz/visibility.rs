@@ -191,7 +191,7 @@ mod tests {
 
     fn of(project: &str) -> Caller {
         let scope = Scope::Project { id: project.to_owned(), is_services: false };
-        Caller { name: "ann".to_owned(), roles: Roles::named(["admin"]), scope }
+        Caller { name: "ann".to_owned(), account: String::new(), roles: Roles::named(["admin"]), scope }
     }
 
     #[test]

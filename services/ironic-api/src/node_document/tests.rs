@@ -154,7 +154,7 @@ fn a_lessee_sees_a_replacement_for_what_only_the_owner_may_see() {
     node.life.failure = Some(failure("the cleaning failed"));
     let of = |project: &str| {
         let scope = Scope::Project { id: project.to_owned(), is_services: false };
-        Caller { name: "ann".to_owned(), roles: Roles::named(["admin"]), scope }
+        Caller { name: "ann".to_owned(), account: String::new(), roles: Roles::named(["admin"]), scope }
     };
     let seen = |caller: &Caller, name: &str| {
         NodeDocument::new(&node, NodeVisibility::Project(caller)).field(name).unwrap().into_json()
