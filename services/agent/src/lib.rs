@@ -17,6 +17,8 @@ pub mod config_drive;
 pub mod disks;
 pub mod error;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod install;
 mod inventory_client;
 mod job;

@@ -24,6 +24,8 @@ mod work;
 
 pub use config::{Config, Power};
 pub use error::Error;
+#[cfg(any(test, fuzzing))]
+pub use redfish::fuzzing;
 
 use domain::service::Service;
 use mesh::{Endpoints, SafetyParams};

@@ -14,6 +14,8 @@ mod connection;
 mod decode;
 mod error;
 mod firmware;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http_policy;
 mod login;
 mod messages;

@@ -16,6 +16,8 @@ mod context;
 mod dhcp;
 mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod metrics;
 mod observations;

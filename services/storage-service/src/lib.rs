@@ -6,6 +6,8 @@
 mod api;
 mod config;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod image;
 mod metrics;
