@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use domain::hardware::Disk;
+use domain::{disk_hints::DiskHints, hardware::Disk};
 use rustix::fs::{Mode, OFlags};
 
 use crate::{
@@ -74,18 +74,45 @@ fn inspect(machine: &Machine, name: String) -> BlockDevice {
     BlockDevice { disk, unusable }
 }
 
-/// Chooses the disk for `needed` bytes: the one with this name, or else the smallest that is large enough, preferring
-/// disks of 4 GiB and more.
+/// Marks the disks that match one of these hints as not to be written.
+#[must_use]
+pub fn skip(mut found: Vec<BlockDevice>, skipped: &[DiskHints]) -> Vec<BlockDevice> {
+    for device in &mut found {
+        if device.unusable.is_none() && skipped.iter().any(|hints| hints.matches(&device.disk)) {
+            device.unusable = Some("is skipped, as properties/skip_block_devices says");
+        }
+    }
+    found
+}
+
+/// Requirements on the disk that is to be written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Its kernel name. Empty for any.
+    pub name: String,
+    /// What it is like.
+    pub hints: DiskHints,
+    /// The least size, in bytes.
+    pub bytes: u64,
+}
+
+/// Chooses a disk: of those that meet the requirements the smallest, preferring disks of 4 GiB and more.
 ///
 /// # Errors
 /// [`WorkError::NoDisk`] lists the devices found; [`WorkError::TooLarge`] names the largest disk.
-pub fn choose<'f>(found: &'f [BlockDevice], name: &str, needed: u64) -> Result<&'f Disk, WorkError> {
+pub fn choose<'f>(found: &'f [BlockDevice], wanted: &Wanted) -> Result<&'f Disk, WorkError> {
+    let Wanted { name, hints, bytes: needed } = wanted;
+    let needed = *needed;
     let usable = || {
-        let named = move |disk: &&Disk| name.is_empty() || disk.name == name;
-        found.iter().filter(|found| found.unusable.is_none()).map(|found| &found.disk).filter(named)
+        let meets = move |disk: &&Disk| (name.is_empty() || disk.name == *name) && hints.matches(disk);
+        found.iter().filter(|found| found.unusable.is_none()).map(|found| &found.disk).filter(meets)
     };
     let Some(largest) = usable().max_by_key(|disk| disk.size_bytes) else {
-        let wanted = if name.is_empty() { "a usable disk".to_owned() } else { format!("disk {name:?}") };
+        let wanted = match (name.is_empty(), hints.is_empty()) {
+            (false, _) => format!("disk {name:?}"),
+            (true, false) => "a disk that matches the root device hints (properties/root_device)".to_owned(),
+            (true, true) => "a usable disk".to_owned(),
+        };
         return Err(WorkError::NoDisk { wanted, found: describe(found) });
     };
     usable()

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use domain::{
+    disk_hints::DiskHintsError,
     failure::{Cause, Failure},
     image::{Digest, format::ImageFormatError},
     time::Timestamp,
@@ -61,6 +62,14 @@ pub enum WorkError {
     /// The instruction is invalid.
     #[error("invalid instruction")]
     Instruction(#[source] Invalid),
+    /// The hints for a disk cannot be used.
+    #[error("cannot choose a disk by {key}")]
+    DiskHints {
+        /// The key of the node that has the hints.
+        key: &'static str,
+        /// The reason.
+        source: DiskHintsError,
+    },
     /// There is no usable disk, or not the requested one.
     #[error("cannot find {wanted}; found {found}")]
     NoDisk {
@@ -156,7 +165,7 @@ impl WorkError {
     #[must_use]
     pub const fn cause(&self) -> Cause {
         match self {
-            Self::NoDisk { .. } => Cause::NoDisk,
+            Self::NoDisk { .. } | Self::DiskHints { .. } => Cause::NoDisk,
             Self::TooLarge { .. } => Cause::ImageTooLarge,
             Self::Disk { .. } => Cause::DiskError,
             Self::Digest { .. } => Cause::ImageDigest,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
+    disk_hints::DiskHints,
     hardware::{Disk, Hardware},
     timeline::{Amount, Entry, Mark},
 };
@@ -17,7 +18,7 @@ use tokio::{
 
 use crate::{
     config_drive::{move_backup_table, write_config_drive},
-    disks,
+    disks::{self, Wanted},
     error::WorkError,
     fetch::{Chunk, MAX_QUEUED_CHUNKS, Stream, fetch},
     install::{Image, Target, write_image},
@@ -39,9 +40,9 @@ const FIRST_PROGRESS_BYTES: u64 = 64 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Job {
     /// Write an image to a disk.
-    Write(wire::Write),
-    /// Wipe all disks.
-    Wipe,
+    Write(Box<wire::Write>),
+    /// Wipe all disks but some.
+    Wipe(wire::Wipe),
     /// Only report the hardware.
     Inspect,
 }
@@ -57,10 +58,11 @@ pub(crate) async fn run(
     entries: &mpsc::UnboundedSender<Entry>,
 ) -> Result<(), WorkError> {
     match job {
-        Job::Write(write) => write_all(write, id, machine, client, entries).await,
-        Job::Wipe => {
+        Job::Write(write) => write_all(*write, id, machine, client, entries).await,
+        Job::Wipe(instruction) => {
             let machine = machine.clone();
-            let wiped = task::spawn_blocking(move || wipe(&machine)).await.map_err(ended)??;
+            let skipped = skipped(&instruction.skipped_disks)?;
+            let wiped = task::spawn_blocking(move || wipe(&machine, &skipped)).await.map_err(ended)??;
             note(entries, Mark::Wiped, if wiped.is_empty() { "no disks".to_owned() } else { wiped.join(", ") }, None);
             Ok(())
         }
@@ -79,9 +81,9 @@ async fn write_all(
     client: &Client,
     entries: &mpsc::UnboundedSender<Entry>,
 ) -> Result<(), WorkError> {
-    let write = WriteJob::decode(write).map_err(WorkError::Instruction)?;
-    let found = disks::scan(machine);
-    let disk = disks::choose(&found, &write.disk, write.image.unpacked_size.unwrap_or(0))?.clone();
+    let write = WriteJob::decode(write)?;
+    let found = disks::skip(disks::scan(machine), &write.skipped);
+    let disk = disks::choose(&found, &write.disk)?.clone();
     machine.say(format_args!("writing image {} to disk {}", write.name, disks::title(&disk)));
     let subject = format!("{} to {}", write.name, disk.name);
     let (chunks, stream) = mpsc::channel::<Chunk>(MAX_QUEUED_CHUNKS);
@@ -160,29 +162,44 @@ struct WriteJob {
     name: String,
     image: Image,
     urls: Vec<String>,
-    disk: String,
+    disk: Wanted,
+    skipped: Vec<DiskHints>,
     config_drive: BTreeMap<String, Vec<u8>>,
 }
 
+/// Decodes the hints of disks that are left as they are.
+fn skipped(disks: &[wire::DiskHints]) -> Result<Vec<DiskHints>, WorkError> {
+    disks.iter().map(|disk| hints("properties/skip_block_devices", disk)).collect()
+}
+
+/// Decodes the hints for a disk. Hints that this agent does not evaluate end the work: it must not take another disk.
+fn hints(key: &'static str, disk: &wire::DiskHints) -> Result<DiskHints, WorkError> {
+    let pairs = disk.hints.iter().map(|(hint, value)| (hint.as_str(), value.as_str()));
+    DiskHints::parse(pairs).map_err(|source| WorkError::DiskHints { key, source })
+}
+
 impl WriteJob {
-    fn decode(write: wire::Write) -> Result<Self, convert::Invalid> {
-        let encoding = write.encoding().try_into()?;
+    fn decode(write: wire::Write) -> Result<Self, WorkError> {
+        let encoding = write.encoding().try_into().map_err(WorkError::Instruction)?;
         if write.urls.is_empty() {
-            return Err(convert::Invalid::Missing("urls"));
+            return Err(WorkError::Instruction(convert::Invalid::Missing("urls")));
         }
         // The name becomes a path in the device directory.
         if write.disk.contains('/') || write.disk.starts_with('.') {
-            return Err(convert::Invalid::wrong("disk", "it must be a kernel name such as vda"));
+            let wrong = convert::Invalid::wrong("disk", "it must be a kernel name such as vda");
+            return Err(WorkError::Instruction(wrong));
         }
+        let root_device = write.root_device.as_ref().map(|disk| hints("root_device", disk)).transpose()?;
         Ok(Self {
             image: Image {
-                digest: convert::text("digest", &write.digest)?,
+                digest: convert::text("digest", &write.digest).map_err(WorkError::Instruction)?,
                 encoding,
                 unpacked_size: (write.unpacked_size > 0).then_some(write.unpacked_size),
             },
             name: write.image_name,
             urls: write.urls,
-            disk: write.disk,
+            disk: Wanted { name: write.disk, hints: root_device.unwrap_or_default(), bytes: write.unpacked_size },
+            skipped: skipped(&write.skipped_disks)?,
             config_drive: write.config_drive.into_iter().collect(),
         })
     }
@@ -263,6 +280,10 @@ mod tests {
         assert!(WriteJob::decode(write.clone()).is_ok());
         assert!(WriteJob::decode(wire::Write { disk: "../etc/passwd".to_owned(), ..write.clone() }).is_err());
         assert!(WriteJob::decode(wire::Write { urls: vec![], ..write.clone() }).is_err());
+        let wwn = wire::DiskHints { hints: [("wwn".to_owned(), "0x5000".to_owned())].into() };
+        let refused = WriteJob::decode(wire::Write { root_device: Some(wwn.clone()), ..write.clone() }).map(drop);
+        assert_eq!(refused.unwrap_err().cause().word(), "NO_DISK");
+        assert!(WriteJob::decode(wire::Write { skipped_disks: vec![wwn], ..write.clone() }).is_err());
         assert!(WriteJob::decode(wire::Write { encoding: 0, ..write }).is_err());
     }
 }

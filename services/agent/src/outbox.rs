@@ -38,8 +38,8 @@ impl Outbox {
     /// Handles an instruction of the mesh. Returns the job to start, or `None` if the instruction is a repetition.
     pub(crate) fn instruct(&mut self, instruction: Instruction) -> Option<Job> {
         let job = match instruction {
-            Instruction::Write(write) => Job::Write(write),
-            Instruction::Wipe(wire::Wipe {}) => Job::Wipe,
+            Instruction::Write(write) => Job::Write(Box::new(write)),
+            Instruction::Wipe(wipe) => Job::Wipe(wipe),
             Instruction::Inspect(wire::Inspect {}) => Job::Inspect,
             Instruction::Rest(_) => {
                 // Without a result it means that there is no work.
@@ -119,13 +119,13 @@ mod tests {
         Instruction::Rest(wire::work_response::Rest {})
     }
 
-    const WIPE: Instruction = Instruction::Wipe(wire::Wipe {});
+    const WIPE: Instruction = Instruction::Wipe(wire::Wipe { skipped_disks: Vec::new() });
 
     #[test]
     fn an_outcome_is_repeated_until_the_mesh_has_stored_it() {
         let mut outbox = Outbox::default();
         assert_eq!(outbox.poll(), None);
-        assert_eq!(outbox.instruct(WIPE), Some(Job::Wipe));
+        assert_eq!(outbox.instruct(WIPE), Some(Job::Wipe(wire::Wipe::default())));
         outbox.note(entry(1));
         let failure = Failure { cause: Cause::DiskError, text: String::new(), at: Timestamp::from_millis(0) };
         outbox.finish(Err(failure));

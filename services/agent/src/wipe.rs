@@ -6,7 +6,7 @@ use std::{
     iter,
 };
 
-use domain::hardware::Disk;
+use domain::{disk_hints::DiskHints, hardware::Disk};
 use rustix::fs::FallocateFlags;
 
 use crate::{disks, error::WorkError, machine::Machine};
@@ -17,12 +17,12 @@ const EDGE_BYTES: u64 = 4 << 20;
 /// Number of zero bytes written at once.
 const ZEROS_BYTES: usize = 1 << 20;
 
-/// Wipes all disks that may be written and returns their names.
+/// Wipes all disks that may be written and match none of the hints, and returns their names.
 ///
 /// # Errors
 /// [`WorkError::Disk`]: this disk was not wiped, the previous ones were.
-pub(crate) fn wipe(machine: &Machine) -> Result<Vec<String>, WorkError> {
-    let disks = disks::usable(disks::scan(machine));
+pub(crate) fn wipe(machine: &Machine, skipped: &[DiskHints]) -> Result<Vec<String>, WorkError> {
+    let disks = disks::usable(disks::skip(disks::scan(machine), skipped));
     for disk in &disks {
         wipe_one(machine, disk)?;
         machine.say(format_args!("wiped disk {}", disks::title(disk)));
@@ -120,11 +120,25 @@ mod tests {
         for name in ["vda", "vdb"] {
             std::fs::write(machine.disks.join(name), vec![7; 9 << 20]).unwrap();
         }
-        assert_eq!(wipe(&machine).unwrap(), ["vda", "vdb"]);
+        assert_eq!(wipe(&machine, &[]).unwrap(), ["vda", "vdb"]);
         for name in ["vda", "vdb"] {
             let left = std::fs::read(machine.disks.join(name)).unwrap();
             assert_eq!(left.len(), 9 << 20);
             assert!(left.iter().take(4 << 20).chain(left.iter().rev().take(4 << 20)).all(|octet| *octet == 0));
         }
+    }
+
+    #[test]
+    fn a_disk_that_is_to_be_skipped_keeps_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = |name: &str| Disk { name: name.to_owned(), size_bytes: 9 * MIB, ..Disk::default() };
+        let hardware = Hardware { disks: vec![disk("vda"), disk("vdb")], ..Hardware::default() };
+        let machine = lay_out(folder.path(), &hardware).unwrap();
+        for name in ["vda", "vdb"] {
+            std::fs::write(machine.disks.join(name), vec![7; 9 << 20]).unwrap();
+        }
+        let skipped = DiskHints::parse([("name", "/dev/vdb")]).unwrap();
+        assert_eq!(wipe(&machine, &[skipped]).unwrap(), ["vda"]);
+        assert_eq!(std::fs::read(machine.disks.join("vdb")).unwrap(), vec![7; 9 << 20]);
     }
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`id`], [`net`], [`time`], [`secret`], [`generation`] | basic types |
 //! | [`power`], [`image`], [`hardware`] | power, boot settings, images and hardware of a machine |
+//! | [`disk_hints`] | choice of a machine's disks, by Ironic's hints |
 //! | [`provision`] | `step(state, event)`: the only way a node changes its provision state |
 //! | [`plan`] | remaining work for a node, from its intended and its observed state |
 //! | [`step`], [`step_plan`] | steps of an operation, and which one is next |
@@ -21,6 +22,7 @@
 
 pub mod bulk;
 pub mod change_index;
+pub mod disk_hints;
 pub mod driver;
 pub mod failure;
 pub mod generation;

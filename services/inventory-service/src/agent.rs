@@ -1,5 +1,7 @@
 //! Authenticates agents, gives them instructions, and stores their results.
 
+use std::collections::BTreeMap;
+
 use domain::{
     failure::{Cause, Failure},
     generation::Generation,
@@ -15,7 +17,7 @@ use keyspace::{
     key::Scope,
     seal::Sealer,
     store::Versioned,
-    value::{AgentSeen, AgentWork, BootDecision, Work},
+    value::{AgentSeen, AgentWork, BootDecision, Properties, Work},
 };
 use mesh::{Mesh, WorkGuard};
 use proto::agent::v1 as wire;
@@ -145,8 +147,12 @@ impl Agents {
     fn instruction(&self, caller: &Caller) -> Result<wire::work_response::Instruction, Error> {
         let node = caller.node;
         let decision = self.decision(caller).ok_or(Error::BootToken(node))?.value;
+        let spec = self.mesh.view().get(&key::node_spec(self.rack, node)).map(|read| read.value.spec);
+        let spec = spec.unwrap_or_default();
+        let skipped = Properties::of(&spec.properties).skipped_disks().into_iter();
+        let skipped_disks: Vec<_> = skipped.map(disk_hints).collect();
         let (name, digest, encoding, unpacked_size, config_drive) = match decision.work {
-            Work::Wipe => return Ok(wire::work_response::Instruction::Wipe(wire::Wipe {})),
+            Work::Wipe => return Ok(wire::work_response::Instruction::Wipe(wire::Wipe { skipped_disks })),
             Work::Inspect => return Ok(wire::work_response::Instruction::Inspect(wire::Inspect {})),
             // Our own agent has no service steps and is never booted for them.
             Work::Service => return Ok(wire::work_response::Instruction::Rest(wire::work_response::Rest {})),
@@ -169,6 +175,8 @@ impl Agents {
             unpacked_size: unpacked_size.unwrap_or(0),
             disk: String::new(),
             config_drive: files.into_iter().collect(),
+            root_device: Some(spec.root_device()).filter(|hints| !hints.is_empty()).map(disk_hints),
+            skipped_disks,
         }))
     }
 
@@ -246,6 +254,11 @@ impl Agents {
         self.mesh.commit(change.map_err(mesh::Error::from)?).await?;
         Ok(())
     }
+}
+
+/// Hints for a disk, as the agent is sent them.
+fn disk_hints(hints: BTreeMap<String, String>) -> wire::DiskHints {
+    wire::DiskHints { hints: hints.into_iter().collect() }
 }
 
 /// An event that an agent reports.

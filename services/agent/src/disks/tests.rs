@@ -5,7 +5,8 @@ fn disk(name: &str, gib: u64) -> BlockDevice {
 }
 
 fn chosen(found: &[BlockDevice], name: &str, gib: u64) -> String {
-    choose(found, name, gib << 30).map_or_else(|error| error.cause().word().to_owned(), |disk| disk.name.clone())
+    let wanted = Wanted { name: name.to_owned(), bytes: gib << 30, ..Wanted::default() };
+    choose(found, &wanted).map_or_else(|error| error.cause().word().to_owned(), |disk| disk.name.clone())
 }
 
 #[test]
@@ -27,6 +28,24 @@ fn a_disk_that_is_named_is_that_disk_or_none() {
 }
 
 #[test]
+fn a_root_device_hint_selects_the_disk_and_none_is_written_if_none_matches() {
+    let found = [disk("sda", 200), disk("sdb", 900)];
+    let chosen = |hint: &str, value: &str, found: &[BlockDevice]| {
+        let hints = DiskHints::parse([(hint, value)]).unwrap();
+        choose(found, &Wanted { hints, ..Wanted::default() }).map(|disk| disk.name.clone())
+    };
+    // Without the hint sda is chosen, which is the smaller one.
+    assert_eq!(chosen("name", "/dev/sdb", &found).unwrap(), "sdb");
+    assert_eq!(chosen("size", ">= 500", &found).unwrap(), "sdb");
+    let error = chosen("serial", "S1", &found).unwrap_err();
+    assert_eq!(error.cause().word(), "NO_DISK");
+    assert!(error.to_string().contains("root device hints (properties/root_device); found sda"), "{error}");
+    // A disk that is skipped is not written either.
+    let left = skip(found.to_vec(), &[DiskHints::parse([("name", "/dev/sdb")]).unwrap()]);
+    assert!(chosen("size", ">= 500", &left).unwrap_err().to_string().contains("skip_block_devices"));
+}
+
+#[test]
 fn where_there_is_no_disk_the_operator_hears_what_there_is() {
     let folder = tempfile::tempdir().unwrap();
     let block = folder.path().join("sys/block");
@@ -38,7 +57,7 @@ fn where_there_is_no_disk_the_operator_hears_what_there_is() {
         fs::write(block.join(name).join(file), value).unwrap();
     }
     let found = scan(&Machine::at(folder.path()));
-    let error = choose(&found, "", 1).unwrap_err();
+    let error = choose(&found, &Wanted { bytes: 1, ..Wanted::default() }).unwrap_err();
     assert_eq!(
         error.to_string(),
         "cannot find a usable disk; found sdb (1073741824 bytes; is removable), \

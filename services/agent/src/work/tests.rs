@@ -316,9 +316,9 @@ async fn a_failure_is_told_with_its_cause() {
 #[tokio::test]
 async fn an_island_is_waited_out_and_the_owner_is_followed() {
     let rack = Rack::new();
-    let inventory = Inventory::new(Instruction::Wipe(Wipe {}));
+    let inventory = Inventory::new(Instruction::Wipe(Wipe::default()));
     let endpoint = rack.serve(&inventory, name()).await;
-    let other = Inventory::new(Instruction::Wipe(Wipe {}));
+    let other = Inventory::new(Instruction::Wipe(Wipe::default()));
     let refuse = |code, reason, facts: &[(&str, &str)]| {
         let facts: HashMap<_, _> = facts.iter().map(|(name, fact)| ((*name).to_owned(), (*fact).to_owned())).collect();
         let details = ErrorDetails::with_error_info(reason, service_kit::status::DOMAIN, facts);
@@ -339,7 +339,7 @@ async fn an_island_is_waited_out_and_the_owner_is_followed() {
 #[tokio::test]
 async fn a_machine_that_is_refused_stops_and_says_why() {
     let rack = Rack::new();
-    let inventory = Inventory::new(Instruction::Wipe(Wipe {}));
+    let inventory = Inventory::new(Instruction::Wipe(Wipe::default()));
     let details = ErrorDetails::with_error_info("TWO_MACHINES", service_kit::status::DOMAIN, HashMap::new());
     let words = "two machines asked as this node";
     inventory.refusals.lock().unwrap().push(Status::with_error_details(Code::PermissionDenied, words, details));
@@ -352,10 +352,10 @@ async fn a_machine_that_is_refused_stops_and_says_why() {
 #[tokio::test]
 async fn another_services_certificate_and_another_ca_get_no_token() {
     let rack = Rack::new();
-    let inventory = Inventory::new(Instruction::Wipe(Wipe {}));
+    let inventory = Inventory::new(Instruction::Wipe(Wipe::default()));
     let wrong_name = rack.serve(&inventory, service_kit::tls::dns_name(Service::Power, "r1")).await;
     let wrong_ca = Rack::new().serve(&inventory, name()).await;
-    let right = Inventory::new(Instruction::Wipe(Wipe {}));
+    let right = Inventory::new(Instruction::Wipe(Wipe::default()));
     let last = rack.serve(&right, name()).await;
     let folder = tempfile::tempdir().unwrap();
     let host = power_on(rack.boot(&[&wrong_name, &wrong_ca, &last]), machine(&folder));
