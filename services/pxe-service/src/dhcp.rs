@@ -140,6 +140,7 @@ impl Dhcp {
             NoReply::NoAddress => "no address requested",
             NoReply::OtherNetwork(_) => "other network",
             NoReply::OtherLink(_) => "relayed from another network",
+            NoReply::OtherSubnet(_) => "other subnet selected",
             NoReply::TooLong(_) => "too long",
         };
         metrics::dhcp(outcome);

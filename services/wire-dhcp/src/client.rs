@@ -6,7 +6,7 @@ use crate::hardware::Hardware;
 use crate::malformed::Malformed;
 use crate::message::{Direction, Message};
 use crate::options::{Options, code};
-use crate::relay::Relay;
+use crate::relay::{self, Relay};
 
 /// Maximum length of a host name or class that is kept for display, in octets.
 const MAX_TEXT_OCTETS: usize = 128;
@@ -136,6 +136,8 @@ pub struct Request {
     pub server_identifier: Option<Ipv4Addr>,
     /// Relay that forwarded the message.
     pub relay: Option<Relay>,
+    /// Subnet in which the client asks for an address (option 118, RFC 3011).
+    pub subnet: Option<Ipv4Addr>,
     /// SMBIOS UUID (option 97, RFC 4578 §2.3), as sent: the first three fields are little endian.
     pub uuid: Option<[u8; 16]>,
     /// Vendor class (option 60), such as `PXEClient:Arch:00007:UNDI:003016`, truncated for display.
@@ -178,6 +180,7 @@ impl Request {
             requested: options.address(code::REQUESTED_ADDRESS).and_then(specified),
             server_identifier: options.address(code::SERVER_IDENTIFIER).and_then(specified),
             relay: Relay::of(message.giaddr, options)?,
+            subnet: relay::selected_subnet(options),
             uuid: uuid(options),
             vendor_class: display_text(options.get(code::VENDOR_CLASS)),
             user_class: display_text(options.get(code::USER_CLASS)),
@@ -247,12 +250,12 @@ fn max_octets(options: &Options) -> usize {
     usize::from(announced.max(576)).saturating_sub(HEADERS).min(crate::malformed::MAX_MESSAGE)
 }
 
-/// Returns the options that the reply repeats unchanged: the client identifier (RFC 6842 §3), option 82
+/// Returns the options that the reply repeats unchanged: the client identifier (RFC 6842 §3), the subnet (RFC 3011 §2), option 82
 /// of the relay (RFC 3046 §2.2, which requires it to be the last one), and the machine identifier (PXE 2.1 §2.2; clients with
 /// several NICs distinguish replies by it).
 fn echoed_options(options: &Options) -> Options {
     let mut echoed = Options::default();
-    for code in [code::CLIENT_IDENTIFIER, code::MACHINE_IDENTIFIER] {
+    for code in [code::CLIENT_IDENTIFIER, code::MACHINE_IDENTIFIER, code::SUBNET_SELECTION] {
         // A split identifier can have 1,400 octets. Only those that fit into one option are repeated.
         if let Some(octets) = options.get(code).filter(|octets| octets.len() <= 255) {
             echoed.add(code, octets);

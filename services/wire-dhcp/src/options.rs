@@ -40,6 +40,8 @@ pub(crate) mod code {
     pub(crate) const INTERFACE: u8 = 94;
     /// RFC 4578 §2.3.
     pub(crate) const MACHINE_IDENTIFIER: u8 = 97;
+    /// RFC 3011.
+    pub(crate) const SUBNET_SELECTION: u8 = 118;
     /// Encapsulated options of Etherboot, gPXE and iPXE (ipxe.org/howto/dhcpd).
     pub(crate) const IPXE: u8 = 175;
 }

@@ -16,7 +16,8 @@ const SERVER_IDENTIFIER_OVERRIDE: u8 = 11;
 pub struct Relay {
     /// Address of the relay (`giaddr`), to which the reply goes.
     pub address: Ipv4Addr,
-    /// An address of the client's link: the relay's own address, unless it names another one (RFC 3527).
+    /// An address of the client's link: the relay's own address, unless it names another one (RFC 3527), or the client
+    /// does (RFC 3011).
     pub link: Ipv4Addr,
     /// Server identifier that the reply must have, so that the client renews its lease through the relay (RFC 5107).
     pub server_identifier: Option<Ipv4Addr>,
@@ -35,9 +36,15 @@ impl Relay {
         }
         let information = options.get(code::RELAY).unwrap_or_default();
         let named = |wanted| sub_option(information, wanted).map(Ipv4Addr::from).filter(|address| is_unicast(*address));
-        let link = named(LINK_SELECTION).unwrap_or(giaddr);
+        let link = named(LINK_SELECTION).or_else(|| selected_subnet(options)).unwrap_or(giaddr);
         Ok(Some(Self { address: giaddr, link, server_identifier: named(SERVER_IDENTIFIER_OVERRIDE) }))
     }
+}
+
+/// Returns the subnet in which the client asks for an address (RFC 3011 §2). The link that a relay names has precedence
+/// (RFC 3527 §2).
+pub(crate) fn selected_subnet(options: &Options) -> Option<Ipv4Addr> {
+    options.address(code::SUBNET_SELECTION).filter(|subnet| is_unicast(*subnet))
 }
 
 fn is_unicast(address: Ipv4Addr) -> bool {

@@ -26,6 +26,10 @@ const NO_PROXY: [u8; 3] = [176, 1, 1];
 const OPTIONAL_OPTIONS: [u8; 5] =
     [code::HOST_NAME, code::BROADCAST_ADDRESS, code::TFTP_SERVER, code::DNS, code::MACHINE_IDENTIFIER];
 
+/// Options of the request that an OFFER or ACK repeats, the relay's last (RFC 3046 §2.1).
+const ECHOED_IN_AN_OFFER: [u8; 4] =
+    [code::CLIENT_IDENTIFIER, code::MACHINE_IDENTIFIER, code::SUBNET_SELECTION, code::RELAY];
+
 /// DHCP server of a rack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replica {
@@ -109,6 +113,9 @@ pub enum NoReply {
     /// The relay forwards for a link where the reserved address is useless (RFC 2131 §4.3.1).
     #[error("the relay {relay} forwards for the link of {link}, which is outside the network", relay = .0.address, link = .0.link)]
     OtherLink(Relay),
+    /// The client asks for an address in a subnet in which none is reserved for it (RFC 3011 §2).
+    #[error("the client asks for an address in the subnet {0}, which is outside the network")]
+    OtherSubnet(Ipv4Addr),
     /// The options of client and relay leave no space.
     #[error("the reply does not fit into {0} octets, because the options of client or relay are too long")]
     TooLong(usize),
@@ -136,6 +143,10 @@ pub fn answer(request: &Request, reservation: &Reservation, replica: &Replica) -
     };
     if let Some(relay) = request.relay.filter(|relay| !reservation.contains(relay.link)) {
         return Err(NoReply::OtherLink(relay));
+    }
+    // RFC 3011 §2: an address of another subnet must not be assigned.
+    if let Some(subnet) = request.subnet.filter(|subnet| request.relay.is_none() && !reservation.contains(*subnet)) {
+        return Err(NoReply::OtherSubnet(subnet));
     }
     let message = match kind {
         Kind::Offer | Kind::Ack => offer_or_ack(kind, request, reservation, replica),
@@ -173,7 +184,7 @@ fn offer_or_ack(kind: Kind, request: &Request, reservation: &Reservation, replic
     if let Some(boot) = &reservation.boot {
         add_boot(&mut message, request.client, boot, replica);
     }
-    add_echoed(&mut message.options, request, &[code::CLIENT_IDENTIFIER, code::MACHINE_IDENTIFIER, code::RELAY]);
+    add_echoed(&mut message.options, request, &ECHOED_IN_AN_OFFER);
     message
 }
 

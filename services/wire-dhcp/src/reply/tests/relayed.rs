@@ -88,6 +88,37 @@ fn a_relay_may_select_the_link() {
 }
 
 #[test]
+fn a_client_may_select_its_subnet() {
+    let selected = |option: &[u8], relay: Option<Ipv4Addr>, information: Option<&[u8]>| {
+        let simulated = SimulatedClient { relay, ..simulated_client(PXE) };
+        let mut message = Message::decode(&simulated.discover(), Direction::Request).unwrap();
+        message.options.add(code::SUBNET_SELECTION, option);
+        if let Some(information) = information {
+            message.options.add(code::RELAY, relay_information(information));
+        }
+        reply(&message.encode().unwrap())
+    };
+    let own = &[10, 77, 1, 0][..];
+    let foreign = &[10, 78, 1, 0][..];
+    let network = Ipv4Addr::new(10, 78, 1, 0);
+    for (source, option, relay, information, refused) in [
+        ("RFC 3011: the own subnet", own, None, None, None),
+        ("RFC 3011: another subnet", foreign, None, None, Some(NoReply::OtherSubnet(network))),
+        ("RFC 3011: instead of giaddr", own, Some(LOOPBACK), None, None),
+        ("RFC 3011: another subnet than giaddr", foreign, Some(RELAY), None, other_link(RELAY, network).err()),
+        ("RFC 3527: the relay's link has precedence", foreign, Some(RELAY), Some(&[5, 4, 10, 77, 1, 0][..]), None),
+        ("three octets", &[10, 78, 1], None, None, None),
+        ("0.0.0.0", &[0, 0, 0, 0], None, None, None),
+    ] {
+        let reply = selected(option, relay, information);
+        assert_eq!(reply.as_ref().err(), refused.as_ref(), "{source}");
+        if let Ok(reply) = reply {
+            assert_eq!(options(&reply).get(code::SUBNET_SELECTION), Some(option), "{source}: it is repeated");
+        }
+    }
+}
+
+#[test]
 fn a_relay_may_override_the_server_identifier() {
     let client = simulated_client(PXE);
     let offer = offer(PXE);
