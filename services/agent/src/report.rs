@@ -15,8 +15,13 @@ use crate::{
 
 /// Ethernet in sysfs (Linux, include/uapi/linux/if_arp.h, `ARPHRD_ETHER`).
 const ETHERNET: &str = "1";
-/// Prefix of iPXE's `BOOTIF=01-${mac:hexhyp}`: 01 is the hardware type of Ethernet (RFC 1700, "Hardware Type").
-const BOOTIF: &str = "BOOTIF=01-";
+/// InfiniBand in sysfs (`ARPHRD_INFINIBAND`).
+const INFINIBAND: &str = "32";
+/// Prefix of iPXE's and PXELINUX's `BOOTIF=01-52-54-…`.
+const BOOTIF: &str = "BOOTIF=";
+/// Hardware types before the address in `BOOTIF`, in hexadecimal: Ethernet and InfiniBand (RFC 1700, "Hardware Type";
+/// RFC 4390 §2.1).
+const BOOTIF_TYPES: [&str; 2] = ["01-", "20-"];
 
 /// Reads the hardware. What cannot be read is left empty.
 #[must_use]
@@ -67,7 +72,11 @@ fn nics(machine: &Machine) -> Vec<Nic> {
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let read = |file: &str| text(&entry.path().join(file));
-            let mac: MacAddr = (read("type") == ETHERNET).then(|| read("address"))?.parse().ok()?;
+            let mac = match read("type").as_str() {
+                ETHERNET => read("address").parse().ok()?,
+                INFINIBAND => infiniband_mac(&read("address"))?,
+                _ => return None,
+            };
             Some(Nic {
                 name: entry.file_name().into_string().ok()?,
                 mac,
@@ -81,8 +90,17 @@ fn nics(machine: &Machine) -> Vec<Nic> {
     nics
 }
 
+/// Returns the address by which Ironic knows an InfiniBand port: the first and the last three octets of its GUID, which ends its
+/// address of 20 octets (RFC 4391 §9.1.1; ironic-python-agent does the same).
+fn infiniband_mac(address: &str) -> Option<MacAddr> {
+    let octets: Vec<&str> = address.split(':').collect();
+    let [.., a, b, c, _, _, d, e, f] = octets.as_slice() else { return None };
+    (octets.len() == 20).then(|| [*a, *b, *c, *d, *e, *f].join(":"))?.parse().ok()
+}
+
 fn boot_nic(command_line: &str) -> Option<MacAddr> {
     let word = command_line.split_whitespace().find_map(|word| word.strip_prefix(BOOTIF))?;
+    let word = BOOTIF_TYPES.iter().find_map(|prefix| word.strip_prefix(prefix))?;
     word.replace('-', ":").to_lowercase().parse().ok()
 }
 
@@ -131,5 +149,24 @@ mod tests {
 
     fn mac(text: &str) -> MacAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_nic_that_booted_is_found_by_every_hardware_type() {
+        let mac = "00:02:c9:03:04:05".parse().ok();
+        for (line, source, right) in [
+            ("quiet BOOTIF=01-00-02-c9-03-04-05", "iPXE", mac),
+            ("BOOTIF=01-00-02-C9-03-04-05 quiet", "PXELINUX in capitals", mac),
+            ("BOOTIF=20-00-02-c9-03-04-05", "InfiniBand (RFC 4390)", mac),
+            ("BOOTIF=06-00-02-c9-03-04-05", "IEEE 802", None),
+            ("BOOTIF=01-00-02-c9", "cut", None),
+            ("quiet", "none", None),
+        ] {
+            assert_eq!(boot_nic(line), right, "{source}");
+        }
+        let infiniband = "80:00:02:08:fe:80:00:00:00:00:00:00:00:02:c9:03:00:03:04:05";
+        assert_eq!(infiniband_mac(infiniband), "00:02:c9:03:04:05".parse().ok());
+        assert_eq!(infiniband_mac("00:02:c9:03:04:05"), None);
+        assert_eq!(infiniband_mac(""), None);
     }
 }
