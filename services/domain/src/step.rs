@@ -34,37 +34,33 @@ pub enum ReservedStep {
     Power(PowerTarget),
 }
 
+/// Steps of Ironic's fake hardware in every phase but the deployment, as `interface.step`.
+const FAKE_STEPS: &[&str] = &[
+    "bios.apply_configuration",
+    "bios.factory_reset",
+    "deploy.erase_devices",
+    "deploy.erase_devices_metadata",
+    "firmware.update",
+    "raid.create_configuration",
+    "raid.delete_configuration",
+    "vendor.log_passthrough",
+];
+
 /// Returns the steps that a driver supports in a phase, as `interface.step`. Source: the steps of Ironic's fake
 /// hardware, and those of ironic-python-agent that `ironmesh-agent` implements too.
-const fn supported(driver: Driver, phase: Phase) -> &'static [&'static str] {
-    match (driver, phase) {
-        (Driver::FakeHardware, Phase::Deploy) => &["deploy.deploy", "firmware.update", "raid.apply_configuration"],
-        (Driver::FakeHardware, Phase::Service) => &[
-            "bios.apply_configuration",
-            "bios.factory_reset",
-            "deploy.erase_devices",
-            "deploy.erase_devices_metadata",
-            "firmware.update",
-            "raid.create_configuration",
-            "raid.delete_configuration",
-            "vendor.log_passthrough",
-            "vendor.trigger_servicewait",
-        ],
-        (Driver::FakeHardware, _) => &[
-            "bios.apply_configuration",
-            "bios.factory_reset",
-            "deploy.erase_devices",
-            "deploy.erase_devices_metadata",
-            "firmware.update",
-            "raid.create_configuration",
-            "raid.delete_configuration",
-            "vendor.log_passthrough",
-        ],
-        (Driver::Ipmi | Driver::ManualManagement | Driver::Redfish, Phase::Deploy) => &["deploy.write_image"],
-        (Driver::Ipmi | Driver::ManualManagement | Driver::Redfish, _) => {
-            &["deploy.erase_devices", "deploy.erase_devices_metadata"]
+fn supported(driver: Driver, phase: Phase) -> impl Iterator<Item = &'static str> {
+    let (steps, others): (&[&str], &[&str]) = match (driver, phase) {
+        (Driver::FakeHardware, Phase::Deploy) => {
+            (&["deploy.deploy", "firmware.update", "raid.apply_configuration"], &[])
         }
-    }
+        (Driver::FakeHardware, Phase::Service) => (FAKE_STEPS, &["vendor.trigger_servicewait"]),
+        (Driver::FakeHardware, _) => (FAKE_STEPS, &[]),
+        (Driver::Ipmi | Driver::ManualManagement | Driver::Redfish, Phase::Deploy) => (&["deploy.write_image"], &[]),
+        (Driver::Ipmi | Driver::ManualManagement | Driver::Redfish, _) => {
+            (&["deploy.erase_devices", "deploy.erase_devices_metadata"], &[])
+        }
+    };
+    steps.iter().chain(others).copied()
 }
 
 impl Step {
@@ -116,7 +112,7 @@ impl Step {
     #[must_use]
     pub fn is_supported(&self, driver: Driver, phase: Phase) -> bool {
         self.reserved().is_some()
-            || supported(driver, phase).iter().any(|name| name.split_once('.') == Some((&self.interface, &self.step)))
+            || supported(driver, phase).any(|name| name.split_once('.') == Some((&self.interface, &self.step)))
     }
 }
 

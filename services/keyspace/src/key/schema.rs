@@ -309,7 +309,7 @@ key_schema! {
     Firmware = "{rack}/power-service/node/{node}/firmware": firmware(rack: RackId, node: NodeId) -> FirmwareSeen {
         Json, State, writer: "power-service", lease: "no: carries `seen_at`, `seen_by`", followers: [Pxe]
     }
-    /// A node's firmware settings.
+    /// A node's firmware settings. Those of a `fake-hardware` node, which has no BMC, are the scheduler-service's.
     Bios = "{rack}/power-service/node/{node}/bios": bios(rack: RackId, node: NodeId) -> Bios {
         Packed, Inventory, writer: "power-service", lease: "no", followers: [Pxe]
     }

@@ -39,16 +39,10 @@ impl Bios {
             ("bios", "apply_configuration") => {
                 let named = step.args.get("settings")?.as_array()?.iter();
                 let settings = named.filter_map(|setting| {
-                    let name = setting.get("name")?.as_str()?.to_owned();
                     let value = setting.get("value").map(text);
-                    let setting = match self.settings.get(&name) {
-                        None => BiosSetting { value, created_at: now, ..BiosSetting::default() },
-                        Some(known) if known.value == value => known.clone(),
-                        Some(known) => BiosSetting { value, updated_at: Some(now), ..known.clone() },
-                    };
-                    Some((name, setting))
+                    Some((setting.get("name")?.as_str()?.to_owned(), BiosSetting { value, ..BiosSetting::default() }))
                 });
-                Some(Self { settings: settings.collect() })
+                Some(Self::read(Some(self), settings.collect(), now))
             }
             _ => None,
         }
