@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "scheduler-core",
         &[
             "domain",
+            "driver-info",
             "proto",
             "keyspace",
             "mesh",

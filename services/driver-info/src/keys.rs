@@ -1,12 +1,16 @@
-//! The keys of `driver_info` that Ironic 39 documents, and what becomes of each. Pure.
+//! The keys of `driver_info` that Ironic 39 documents, and what becomes of each. Pure. [`crate::instance_info`] and
+//! [`crate::properties`] have those of the other two dictionaries.
 //!
 //! A key acts, or is refused with its name, or is kept because nothing here depends on what it says. Nothing that an
 //! operator sets is ignored silently. Keys that Ironic does not document are kept, as in Ironic: clients store notes of their
 //! own there. `fake-hardware` nodes take anything.
 
 use domain::driver::Driver;
-use serde_json::Value;
-use wire_ironic::error::{Class, Error};
+use serde_json::{Map, Value};
+use wire_ironic::{
+    error::{Class, Error},
+    fields::{MASK, is_secret},
+};
 
 use crate::{
     ipmi,
@@ -32,7 +36,7 @@ pub enum Fate {
     },
 }
 
-/// A key of `driver_info`.
+/// A key of a dictionary.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
     /// Its name.
@@ -43,7 +47,7 @@ pub struct Key {
     pub fate: Fate,
 }
 
-const fn key(name: &'static str, fate: Fate) -> Key {
+pub(crate) const fn key(name: &'static str, fate: Fate) -> Key {
     Key { name, driver: None, fate }
 }
 
@@ -55,7 +59,7 @@ const fn of_redfish(name: &'static str, fate: Fate) -> Key {
     Key { name, driver: Some(Driver::Redfish), fate }
 }
 
-const fn refused(why: &'static str) -> Fate {
+pub(crate) const fn refused(why: &'static str) -> Fate {
     Fate::Refused { unless: &[], why }
 }
 
@@ -68,7 +72,7 @@ const BRIDGING: Fate =
 const PROXY: Fate = refused("the rack's storage-service downloads images, and the agent from it; remove it");
 
 /// The keys. Sources: Ironic 39, `drivers/utils.py`, `drivers/modules/{agent,agent_base,ipmitool,pxe_base}.py`,
-/// `drivers/modules/redfish/{boot,utils}.py`, and the keys that its sources read without documenting them.
+/// `drivers/modules/redfish/{boot,utils}.py`, `common/image_service.py`, and the keys that its sources read without documenting them.
 pub const KEYS: &[Key] = &[
     key("deploy_kernel", Fate::Acts),
     key("deploy_ramdisk", Fate::Acts),
@@ -109,6 +113,10 @@ pub const KEYS: &[Key] = &[
     key("servicing_network", NO_NETWORKS),
     key("ansible_python_interpreter", NO_ANSIBLE),
     key("ansible_playbooks_path", NO_ANSIBLE),
+    key(
+        "image_pull_secret",
+        refused("images are downloaded without credentials, and never from a registry; remove it"),
+    ),
     of_ipmi("ipmi_address", Fate::Acts),
     of_ipmi("ipmi_port", Fate::Acts),
     of_ipmi("ipmi_username", Fate::Acts),
@@ -165,14 +173,7 @@ pub const KEYS: &[Key] = &[
 /// 400 with the key, the reason and what to do.
 pub fn check(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
     let Some(info) = info.and_then(Value::as_object).filter(|_| driver != Driver::FakeHardware) else { return Ok(()) };
-    for known in KEYS.iter().filter(|key| key.driver.is_none_or(|own| own == driver)) {
-        let (Fate::Refused { unless, why }, Some(value)) = (known.fate, given(info, known.name)) else { continue };
-        if !unless.contains(&plain(value).trim().to_ascii_lowercase().as_str()) {
-            let shown: String = plain(value).chars().filter(|sign| !sign.is_control()).take(MAX_SHOWN_CHARS).collect();
-            let text = format!("driver_info/{} = {shown:?} is not supported: {why}", known.name);
-            return Err(Class::Invalid.error(text));
-        }
-    }
+    refuse("driver_info", KEYS, driver, info)?;
     if let Some(value) = given(info, "force_persistent_boot_device")
         && boot_persistence(value).is_none()
     {
@@ -186,6 +187,24 @@ pub fn check(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
         Driver::Ipmi => ipmi::check(info).map_err(|invalid| Class::Invalid.error(invalid.to_string())),
         Driver::Redfish | Driver::FakeHardware | Driver::ManualManagement => Ok(()),
     }
+}
+
+/// Refuses the keys of a dictionary that are to be refused.
+pub(crate) fn refuse(dictionary: &str, keys: &[Key], driver: Driver, info: &Map<String, Value>) -> Result<(), Error> {
+    for known in keys.iter().filter(|key| key.driver.is_none_or(|own| own == driver)) {
+        let (Fate::Refused { unless, why }, Some(value)) = (known.fate, given(info, known.name)) else { continue };
+        if !unless.contains(&plain(value).trim().to_ascii_lowercase().as_str()) {
+            return Err(unsupported(dictionary, known.name, &plain(value), why));
+        }
+    }
+    Ok(())
+}
+
+/// Error for a value that is not supported.
+pub(crate) fn unsupported(dictionary: &str, key: &str, value: &str, why: &str) -> Error {
+    let shown = if is_secret(key, &Value::from(value)) { MASK } else { value };
+    let shown: String = shown.chars().filter(|sign| !sign.is_control()).take(MAX_SHOWN_CHARS).collect();
+    Class::Invalid.error(format!("{dictionary}/{key} = {shown:?} is not supported: {why}"))
 }
 
 #[cfg(test)]

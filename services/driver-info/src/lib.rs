@@ -1,22 +1,132 @@
-//! What `driver_info` of a node says: how its BMC is reached, and what its agent boots. Pure.
+//! What a node's `driver_info`, `instance_info` and `properties` say: how its BMC is reached, what its agent boots, and with
+//! which firmware. Pure.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`keys`] | the keys that Ironic documents, and what becomes of each |
+//! | [`keys`], [`instance_info`], [`properties`] | the keys of each that Ironic documents, and what becomes of them |
+//! | [`capabilities`] | the capabilities that Ironic acts on |
 //! | [`ipmi`], [`redfish`] | the properties of each kind of BMC |
 //! | `values` | values in every form that clients send |
 
+pub mod capabilities;
+pub mod instance_info;
 pub mod ipmi;
 pub mod keys;
+pub mod properties;
 pub mod redfish;
 mod values;
 
-use domain::{driver::Driver, kernel_arguments::KernelArgumentsError, net::BmcAddr, power::BootPersistence};
-use keyspace::value::{ExtraFields, Ipmi, IronicRamdisk, NodeSpec, Redfish};
+use domain::{
+    disk_hints,
+    driver::Driver,
+    id::NodeId,
+    kernel_arguments::KernelArgumentsError,
+    net::BmcAddr,
+    power::{BootMode, BootPersistence},
+};
+use keyspace::value::{
+    ExtraFields, InstanceInfo, Intent, Ipmi, IronicRamdisk, NodeSpec, Properties, Redfish, check_secrets_stay,
+};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error};
 
 pub use self::values::plain;
+
+/// The dictionaries of a node that is created or changed, as fields of its document.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// The node.
+    pub node: NodeId,
+    /// Its driver after the change.
+    pub driver: Driver,
+    /// Its fields before the change, with sealed secrets. `None` for a node that is created.
+    pub before: Option<&'a Map<String, Value>>,
+    /// Its fields after the change.
+    pub after: &'a Map<String, Value>,
+}
+
+impl Change<'_> {
+    fn is_of(&self, field: &str) -> bool {
+        self.before.is_none_or(|before| before.get(field) != self.after.get(field))
+    }
+
+    fn dictionary(fields: &Map<String, Value>, name: &str) -> ExtraFields {
+        fields.get(name).and_then(Value::as_object).cloned().map(ExtraFields::from).unwrap_or_default()
+    }
+}
+
+/// Checks the dictionaries that a change touches. What a node has had since before is not refused anew.
+///
+/// # Errors
+/// 400 with the key, the reason and what to do.
+pub fn check(change: &Change<'_>) -> Result<(), Error> {
+    let Change { node, driver, before, after } = *change;
+    let changes_driver = change.is_of("driver");
+    if change.is_of("driver_info") {
+        redfish::check_trust(node, after.get("driver_info"))?;
+        if let Some(before) = before {
+            let of = |fields| Change::dictionary(fields, "driver_info");
+            let checked = check_secrets_stay(&of(before), &of(after));
+            checked.map_err(|moved| Class::Invalid.error(format!("{moved}.")))?;
+        }
+    }
+    if changes_driver || change.is_of("driver_info") {
+        keys::check(driver, after.get("driver_info"))?;
+    }
+    if changes_driver || change.is_of("properties") {
+        properties::check(driver, node, after.get("properties"))?;
+    }
+    if changes_driver || change.is_of("instance_info") || change.is_of("properties") {
+        instance_info::check(driver, after.get("instance_info"), after.get("properties"))?;
+    }
+    Ok(())
+}
+
+/// Checks that the agent which the node boots evaluates the hints for its disks. The agent refuses others too; this is earlier.
+///
+/// # Errors
+/// 400 with the key, the reason and what to do.
+pub fn check_disks(driver: Driver, spec: &NodeSpec) -> Result<(), Error> {
+    let by_ironics_agent = ironic_ramdisk(driver, spec)?.is_some();
+    let skipped = Properties::of(&spec.properties).skipped_disks();
+    let all = skipped.iter().map(|hints| ("properties/skip_block_devices", hints));
+    let root_device = spec.root_device();
+    for (key, hints) in all.chain([("root_device", &root_device)]).filter(|_| driver != Driver::FakeHardware) {
+        let checked = disk_hints::check(hints, by_ironics_agent);
+        checked.map_err(|error| Class::Invalid.error(format!("{key} of the node cannot be used: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Puts into a node's intent what its dictionaries say about its boots. `before` is what they were; a firmware interface that
+/// they no longer name is the default again.
+///
+/// # Errors
+/// `Invalid` if kernel arguments cannot be put into a boot script.
+pub fn apply(intent: &mut Intent, before: Option<&NodeSpec>, spec: &NodeSpec) -> Result<(), Error> {
+    let unnamed = if before.and_then(boot_mode).is_some() { BootMode::default() } else { intent.boot_mode };
+    intent.boot_mode = boot_mode(spec).unwrap_or(unnamed);
+    intent.boot_persistence = boot_persistence(spec);
+    intent.keeps_boot_order = spec.keeps_boot_order(intent.driver);
+    intent.ironic_ramdisk = ironic_ramdisk(intent.driver, spec)?;
+    Ok(())
+}
+
+/// Forgets a node's instance, and what its intent has from it: the image, the firmware that it boots with, and arguments of
+/// the agent's kernel.
+pub fn forget_instance(intent: &mut Intent, spec: &mut NodeSpec) {
+    let before = spec.clone();
+    spec.forget_instance();
+    intent.deployment = None;
+    // What is left is the node's own, and was checked when it was set.
+    drop(apply(intent, Some(&before), spec));
+}
+
+/// The firmware interface that a node is to boot with: that of its instance, or else its own. `None` if none is named.
+fn boot_mode(spec: &NodeSpec) -> Option<BootMode> {
+    let of_instance = spec.instance_info.as_ref().and_then(|info| InstanceInfo::of(info).boot_mode());
+    of_instance.or_else(|| Properties::of(&spec.properties).boot_mode())
+}
 
 /// The ramdisk that a node with an agent names, if it names both of its files. Kernel arguments of the instance have
 /// precedence.
@@ -24,20 +134,23 @@ pub use self::values::plain;
 /// # Errors
 /// `Invalid` if kernel arguments cannot be put into a boot script, also where no ramdisk is named yet.
 pub fn ironic_ramdisk(driver: Driver, spec: &NodeSpec) -> Result<Option<IronicRamdisk>, Error> {
-    let (info, instance) = (spec.driver_info.as_ref(), spec.instance_info.as_ref());
-    let of = |fields: Option<&'_ ExtraFields>, name: &str| {
-        fields.and_then(|fields| fields.text(name)).filter(|text| !text.is_empty()).map(str::to_owned)
-    };
-    let arguments = |fields: Option<&ExtraFields>, dictionary: &str| {
-        let parsed = of(fields, "kernel_append_params").map(|text| text.parse()).transpose();
+    let info = spec.driver_info.as_ref();
+    let of = |name: &str| info.and_then(|fields| fields.text(name)).filter(|text| !text.is_empty());
+    let arguments = |text: Option<&str>, dictionary: &str| {
+        let parsed = text.map(str::parse).transpose();
         parsed.map_err(|error: KernelArgumentsError| {
             Class::Invalid.error(format!("{dictionary}/kernel_append_params is invalid: {error}."))
         })
     };
-    let (of_node, of_instance) = (arguments(info, "driver_info")?, arguments(instance, "instance_info")?);
-    let named = of(info, "deploy_kernel").zip(of(info, "deploy_ramdisk"));
-    let named = named.filter(|_| driver != Driver::FakeHardware);
-    Ok(named.map(|(kernel, ramdisk)| IronicRamdisk { kernel, ramdisk, arguments: of_instance.or(of_node) }))
+    let instance = spec.instance_info.as_ref().and_then(|info| InstanceInfo::of(info).kernel_append_params());
+    let of_node = arguments(of("kernel_append_params"), "driver_info")?;
+    let of_instance = arguments(instance, "instance_info")?;
+    let named = of("deploy_kernel").zip(of("deploy_ramdisk")).filter(|_| driver != Driver::FakeHardware);
+    Ok(named.map(|(kernel, ramdisk)| IronicRamdisk {
+        kernel: kernel.to_owned(),
+        ramdisk: ramdisk.to_owned(),
+        arguments: of_instance.or(of_node),
+    }))
 }
 
 /// Which boot orders of a node last longer than one boot.
@@ -112,5 +225,74 @@ mod tests {
         );
         let text = refused(json!({"instance_info": {"kernel_append_params": "quiet ${net0/mac}"}}));
         assert!(text.starts_with("instance_info/kernel_append_params is invalid: "), "{text}");
+    }
+
+    #[test]
+    fn a_node_that_is_torn_down_keeps_nothing_of_its_instance() {
+        let info = json!({"deploy_kernel": "k", "deploy_ramdisk": "r", "kernel_append_params": "node"});
+        let instance = json!({"kernel_append_params": "tenant", "capabilities": {"boot_mode": "bios"}});
+        let mut spec: NodeSpec =
+            serde_json::from_value(json!({"driver_info": info, "instance_info": instance, "instance_uuid": "i"}))
+                .unwrap();
+        let mut intent = Intent::new("n".to_owned(), Driver::Ipmi, domain::time::Timestamp::from_millis(1));
+        let arguments = |intent: &Intent| {
+            let ramdisk = intent.ironic_ramdisk.as_ref().unwrap();
+            ramdisk.arguments.as_ref().map(|arguments| arguments.as_str().to_owned())
+        };
+        apply(&mut intent, None, &spec).unwrap();
+        assert_eq!((arguments(&intent).as_deref(), intent.boot_mode), (Some("tenant"), BootMode::Bios));
+        forget_instance(&mut intent, &mut spec);
+        assert_eq!((arguments(&intent).as_deref(), intent.boot_mode), (Some("node"), BootMode::Uefi));
+        assert_eq!((spec.instance_info, spec.instance_uuid), (None, None));
+        // What the node has of its own stays.
+        let mut spec: NodeSpec =
+            serde_json::from_value(json!({"properties": {"capabilities": "boot_mode:bios"}})).unwrap();
+        apply(&mut intent, None, &spec).unwrap();
+        forget_instance(&mut intent, &mut spec);
+        assert_eq!((intent.boot_mode, &intent.ironic_ramdisk), (BootMode::Bios, &None));
+        apply(&mut intent, Some(&spec), &NodeSpec::default()).unwrap();
+        assert_eq!(intent.boot_mode, BootMode::Uefi, "it is named no longer");
+    }
+
+    #[test]
+    fn a_change_is_checked_in_the_dictionaries_that_it_touches_and_with_a_new_driver_in_all() {
+        let node = NodeId::new(uuid::Uuid::nil());
+        let fields = |value: Value| value.as_object().cloned().unwrap();
+        let has_iso = json!({"boot_iso": "http://h/i"});
+        let before = fields(
+            json!({"driver": "fake-hardware", "instance_info": has_iso, "driver_info": {"ipmi_bridging": "dual"},
+                                   "properties": {"capabilities": "secure_boot:true"}, "name": "a"}),
+        );
+        for (driver, change, right) in [
+            (Driver::FakeHardware, json!({"instance_info": {"boot_iso": "http://h/j"}}), None),
+            (Driver::FakeHardware, json!({"properties": {"memory_mb": "x"}}), Some("memory_mb=x")),
+            (Driver::Ipmi, json!({"driver": "ipmi"}), Some("driver_info/ipmi_bridging")),
+            (Driver::Ipmi, json!({"driver": "ipmi", "driver_info": {}}), Some("properties/capabilities")),
+            (
+                Driver::Ipmi,
+                json!({"driver": "ipmi", "driver_info": {}, "properties": {}}),
+                Some("instance_info/boot_iso"),
+            ),
+            (Driver::Ipmi, json!({"driver": "ipmi", "driver_info": {}, "properties": {}, "instance_info": {}}), None),
+        ] {
+            let mut after = before.clone();
+            after.extend(fields(change.clone()));
+            let checked =
+                check(&Change { node, driver, before: Some(&before), after: &after }).map_err(|error| error.text);
+            match right {
+                None => assert_eq!(checked, Ok(()), "{change}"),
+                Some(key) => assert!(checked.unwrap_err().contains(key), "{change}"),
+            }
+        }
+        // What a node of this driver has had since before is not refused because something else changes.
+        let mut before = before;
+        before.insert("driver".to_owned(), json!("ipmi"));
+        let mut after = before.clone();
+        after.insert("name".to_owned(), json!("b"));
+        assert_eq!(
+            check(&Change { node, driver: Driver::Ipmi, before: Some(&before), after: &after }).map_err(|e| e.text),
+            Ok(())
+        );
+        assert!(check(&Change { node, driver: Driver::Ipmi, before: None, after: &after }).is_err());
     }
 }

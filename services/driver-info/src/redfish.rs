@@ -2,7 +2,7 @@
 
 use domain::{id::NodeId, net::BmcAddr};
 use keyspace::value::{Login, Redfish, Transport, Trust};
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error};
 

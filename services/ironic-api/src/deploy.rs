@@ -12,7 +12,10 @@ use domain::{
         format::{Description, ImageFormatError, file_name},
     },
 };
-use keyspace::value::{ConfigDrive as Files, Deployment, ExtraFields};
+use keyspace::{
+    seal::open_value,
+    value::{ConfigDrive as Files, Deployment, ExtraFields, InstanceInfo},
+};
 use serde_json::{Map, Value, json};
 use service_kit::status::chain;
 use wire_ironic::{
@@ -111,7 +114,8 @@ impl RestApi {
             Class::Invalid.error(format!("Failed to validate deploy or power info for node {uuid}: {why}"))
         };
         let empty = ExtraFields::new();
-        let info = node.spec().instance_info.as_ref().unwrap_or(&empty);
+        let info = InstanceInfo::of(node.spec().instance_info.as_ref().unwrap_or(&empty));
+        driver_info::check_disks(record.intent.value.driver, node.spec())?;
         let image = match source(info).map_err(refused)? {
             Source::Registered(name) => {
                 let found = self.app.registry.image_named(&name);
@@ -130,7 +134,8 @@ impl RestApi {
                 self.find_or_register_image(request, record.node, UrlImage { url, digest, encoding }).await?
             }
         };
-        let config_drive = match drive {
+        let stored = if drive.is_none() { self.stored_drive(record.node)? } else { None };
+        let config_drive = match drive.or(stored.as_ref()) {
             None => None,
             Some(drive) => {
                 let files = match drive {
@@ -147,6 +152,17 @@ impl RestApi {
             }
         };
         Ok(Some(Deployment { image, config_drive }))
+    }
+
+    /// Returns the config drive in the node's `instance_info`: of its last deployment, or set by a client.
+    fn stored_drive(&self, node: NodeId) -> Result<Option<ConfigDrive>, Error> {
+        let registry = &self.app.registry;
+        let spec = registry.held(node).and_then(|held| held.spec).map(|read| read.value.spec);
+        let Some(info) = spec.and_then(|spec| spec.instance_info) else { return Ok(None) };
+        let place = format!("{node}/instance_info");
+        let opened = open_value(&info, &place, InstanceInfo::CONFIG_DRIVE, &registry.sealer);
+        let sealed = |source| fault(&node.to_string(), &scheduler_core::Error::Sealed { node, source });
+        opened.map_err(sealed)?.map_or(Ok(None), |drive| ConfigDrive::stored(&drive))
     }
 
     /// Returns the image with this URL, digest and encoding. Registers it if there is none.
@@ -174,22 +190,20 @@ impl RestApi {
 }
 
 /// What `instance_info` says about the format of an image.
-fn description<'d>(url: &'d str, info: &'d ExtraFields, encoding: Option<Encoding>) -> Description<'d> {
-    let (disk_format, container_format) = (info.text("image_disk_format"), info.text("image_container_format"));
+fn description<'d>(url: &'d str, info: InstanceInfo<'d>, encoding: Option<Encoding>) -> Description<'d> {
+    let (disk_format, container_format) = (info.image_disk_format(), info.image_container_format());
     Description { url, disk_format, container_format, encoding }
 }
 
-fn source(info: &ExtraFields) -> Result<Source, InvalidDeployment> {
-    let text = |name: &str| info.text(name).map(str::trim).filter(|text| !text.is_empty());
-    let Some(source) = text("image_source") else {
+fn source(info: InstanceInfo<'_>) -> Result<Source, InvalidDeployment> {
+    let Some(source) = info.image_source() else {
         return Err(InvalidDeployment::NoImageSource);
     };
     if !["http://", "https://", "file://"].iter().any(|scheme| source.starts_with(scheme)) {
         return Ok(Source::Registered(source.to_owned()));
     }
     let encoding = description(source, info, None).encoding()?;
-    let named = text("image_os_hash_algo").zip(text("image_os_hash_value"));
-    let (algorithm, value) = match (named, text("image_checksum")) {
+    let (algorithm, value) = match (info.image_os_hash(), info.image_checksum()) {
         (Some((algorithm, value)), _) => (Some(algorithm), value),
         (None, Some(checksum)) => (None, checksum),
         (None, None) => return Err(InvalidDeployment::NoChecksum),
@@ -249,7 +263,8 @@ mod tests {
     use crate::test_node::node;
 
     fn of(info: Value) -> Result<Source, String> {
-        source(&ExtraFields::from(info.as_object().cloned().unwrap())).map_err(|refused| refused.to_string())
+        let fields = ExtraFields::from(info.as_object().cloned().unwrap());
+        source(InstanceInfo::of(&fields)).map_err(|refused| refused.to_string())
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! History of a node: observations of its boots, and its last failure.
+//! History of a node: observations of its boots, and its last failures.
 
 use domain::{failure::Failure, id::NodeId, timeline::Mark};
-use keyspace::value::PastBoot;
+use keyspace::value::{Life, PastBoot};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use wire_ironic::{
@@ -28,7 +28,7 @@ impl RestApi {
         let boots = boots.map_err(|error| fault(ident, &error))?;
         let life = self.app.registry.held(node.node).map(|held| held.life.value);
         let mut all = entries(node.node, &boots);
-        all.extend(life.and_then(|life| life.failure).map(|failure| failed(node.node, &failure)));
+        all.extend(life.iter().flat_map(Life::failures).map(|failure| failed(node.node, failure)));
         all.sort_by(|one, other| one["created_at"].as_str().cmp(&other["created_at"].as_str()));
         if let [id] = rest {
             let found = all.into_iter().find(|entry| entry["uuid"] == *id);

@@ -7,11 +7,11 @@ use domain::{
     id::{NodeId, RackId},
     provision::Refused,
 };
-use driver_info::{BmcAccess, bmc_access, boot_persistence, ipmi, ironic_ramdisk, keys, redfish};
+use driver_info::{BmcAccess, Change, bmc_access, ipmi};
 use keyspace::{
     seal::open_text,
     store::Versioned,
-    value::{Bmc, ChassisSpec, ExtraFields, Intent, NodeSpec, Properties, Rack, Stamped, check_secrets_stay},
+    value::{Bmc, ChassisSpec, ExtraFields, Intent, Life, NodeSpec, Rack, Stamped},
 };
 use serde_json::{Map, Value, json};
 use service_kit::clock;
@@ -41,7 +41,7 @@ use scheduler_core::{
     node_cache::ListOrder,
     node_view::NodeView,
     nodes::delete_node,
-    registry::{Held, Record, newborn},
+    registry::{Held, Record},
 };
 
 /// How often a change is tried that others' changes can get in the way of.
@@ -158,26 +158,20 @@ impl RestApi {
         let rack = self.rack_for(&attributes, driver)?;
         check_interfaces(driver, &attributes)?;
         self.check_references(&attributes)?;
-        keys::check(driver, attributes.get("driver_info"))?;
         let node = match attributes.get("uuid").and_then(Value::as_str) {
             Some(uuid) => uuid.parse().map_err(|_| Class::Invalid.error(format!("Expected UUID for uuid: {uuid}")))?,
             None => NodeId::new(uuid::Uuid::new_v4()),
         };
         self.check_free(node, &name, &attributes)?;
-        redfish::check_trust(node, attributes.get("driver_info"))?;
+        driver_info::check(&Change { node, driver, before: None, after: &attributes })?;
         attributes.retain(|field, _| !ELSEWHERE.contains(&field.as_str()));
         let registry = &self.app.registry;
         let mut spec: NodeSpec = from_fields(attributes)?;
         registry.seal_secrets(&mut spec, &node.to_string()).map_err(|error| fault(&node.to_string(), &error))?;
-        let mut intent = Intent {
-            boot_mode: Properties::of(&spec.properties).boot_mode().unwrap_or_default(),
-            boot_persistence: boot_persistence(&spec),
-            ironic_ramdisk: ironic_ramdisk(driver, &spec)?,
-            keeps_boot_order: spec.keeps_boot_order(driver),
-            ..Intent::new(name, driver, clock::now())
-        };
+        let mut intent = Intent::new(name, driver, clock::now());
+        driver_info::apply(&mut intent, None, &spec)?;
         intent.bmc = self.bmc(node, &intent, spec.driver_info.as_ref())?;
-        let mut life = newborn(intent.enrolled_at);
+        let mut life = Life::newborn(intent.enrolled_at);
         if fields::first_state(request.version) == "available" {
             life.state = domain::provision::State::Available;
         }
@@ -358,30 +352,13 @@ impl RestApi {
         check_interfaces(driver, &after)?;
         self.check_references(&after)?;
         self.check_instance(node, &after)?;
-        if before.get("driver_info") != after.get("driver_info") {
-            redfish::check_trust(node, after.get("driver_info"))?;
-        }
+        driver_info::check(&Change { node, driver, before: Some(before), after: &after })?;
         let name = after.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let holder = self.app.registry.view().get(&keyspace::key::node_name(&name));
         if !name.is_empty() && holder.is_some_and(|holder| holder.value.id != node.uuid()) {
             return Err(text::already_exists(&format!("A node with name {name}")));
         }
         let changes_bmc = before.get("driver_info") != after.get("driver_info");
-        if changes_bmc {
-            let info = |document: &Map<String, Value>| {
-                document
-                    .get("driver_info")
-                    .and_then(Value::as_object)
-                    .cloned()
-                    .map(ExtraFields::from)
-                    .unwrap_or_default()
-            };
-            let checked = check_secrets_stay(&info(before), &info(&after));
-            checked.map_err(|moved| Class::Invalid.error(format!("{moved}.")))?;
-        }
-        if changes_bmc || driver != old.driver {
-            keys::check(driver, after.get("driver_info"))?;
-        }
         let stored = held.spec.as_ref().map(|read| read.value.clone()).unwrap_or_default();
         let mut fields = to_fields(&stored.spec);
         // The implementations that the old driver had by default are kept as if they had been chosen.
@@ -396,14 +373,11 @@ impl RestApi {
         let sealed = self.app.registry.seal_secrets(&mut spec, &node.to_string());
         sealed.map_err(|error| fault(&node.to_string(), &error))?;
         let mut intent = Intent { name, driver, ..old.clone() };
-        intent.boot_mode = Properties::of(&spec.properties).boot_mode().unwrap_or(intent.boot_mode);
         if changes_bmc || driver != old.driver {
             let info = spec.driver_info.as_ref().or(synthesized.as_ref());
             intent.bmc = self.bmc(node, &Intent { bmc: old.bmc.clone(), ..intent.clone() }, info)?;
         }
-        intent.ironic_ramdisk = ironic_ramdisk(driver, &spec)?;
-        intent.boot_persistence = boot_persistence(&spec);
-        intent.keeps_boot_order = spec.keeps_boot_order(driver);
+        driver_info::apply(&mut intent, Some(&stored.spec), &spec)?;
         Ok((intent, stored.updated(spec, clock::now())))
     }
 

@@ -9,7 +9,7 @@ use domain::{
 };
 use keyspace::{
     seal::has_sealed,
-    value::{DeployTemplateSpec, RunbookSpec, StepSpec, traits as instance_traits},
+    value::{DeployTemplateSpec, InstanceInfo, RunbookSpec, StepSpec},
 };
 use serde_json::{Map, Value};
 use wire_ironic::{
@@ -77,7 +77,7 @@ impl RestApi {
 
     /// Returns the steps of the templates that the instance's traits name, template by template.
     fn templates(&self, node: &NodeView) -> Vec<Vec<verb::Step>> {
-        let traits = node.spec().instance_info.iter().flat_map(instance_traits);
+        let traits = node.spec().instance_info.iter().flat_map(|info| InstanceInfo::of(info).traits());
         let found = traits.filter_map(|name| self.app.resource_named::<DeployTemplateSpec>(name));
         found.map(|template| template.spec().steps.iter().map(stored).collect()).collect()
     }

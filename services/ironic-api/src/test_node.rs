@@ -5,8 +5,8 @@ use domain::{
     power::BootMode,
     time::Timestamp,
 };
-use keyspace::value::NodeSpec;
-use scheduler_core::{node_view::NodeView, registry::newborn};
+use keyspace::value::{Life, NodeSpec};
+use scheduler_core::node_view::NodeView;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ pub(crate) fn node(id: u128, name: &str, spec: NodeSpec) -> NodeView {
     let intent = json!({"name": name, "enrolled_at": at, "boot_mode": BootMode::default()});
     let intent = serde_json::from_value(intent).unwrap();
     let (rack, node) = (RackId::new(Uuid::nil()), NodeId::new(Uuid::from_u128(id)));
-    let mut view = NodeView::new(rack, node, intent, newborn(at), 1);
+    let mut view = NodeView::new(rack, node, intent, Life::newborn(at), 1);
     view.record.spec = spec;
     view
 }

@@ -5,6 +5,7 @@ use domain::{
     id::NodeId,
 };
 use driver_info::redfish::{self, InvalidRedfish};
+use keyspace::value::InstanceInfo;
 use serde_json::Value;
 use wire_ironic::error::{Class, Error};
 
@@ -47,6 +48,8 @@ pub(super) enum InvalidInterface {
          ['instance_info.image_source']"
     )]
     NoImageSource { node: NodeId },
+    #[error("{0}")]
+    Disks(String),
 }
 
 impl InvalidInterface {
@@ -106,11 +109,10 @@ fn ipmi(node: &NodeView) -> Result<(), InvalidInterface> {
 }
 
 fn image(node: &NodeView) -> Result<(), InvalidInterface> {
-    let source = node.spec().instance_info.as_ref().and_then(|info| info.text("image_source"));
-    if source.is_some_and(|source| !source.is_empty()) {
-        return Ok(());
+    if node.spec().instance_info.as_ref().and_then(|info| InstanceInfo::of(info).image_source()).is_none() {
+        return Err(InvalidInterface::NoImageSource { node: node.node });
     }
-    Err(InvalidInterface::NoImageSource { node: node.node })
+    driver_info::check_disks(node.intent.driver, node.spec()).map_err(|error| InvalidInterface::Disks(error.text))
 }
 
 #[cfg(test)]

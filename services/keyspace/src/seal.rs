@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 pub use crate::value::Sealed;
 use crate::{Error, value::ConfigDrive};
 
-pub use self::fields::{IsSecret, has_sealed, mask, open_text, seal_record};
+pub use self::fields::{IsSecret, has_sealed, mask, open_text, open_value, seal_record};
 
 /// Size of a key, in bytes.
 const KEY: usize = 32;

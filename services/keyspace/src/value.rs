@@ -18,8 +18,8 @@ mod webhook;
 pub use boot::{BootDecision, BootFile, Part, Protocol, Work};
 pub use driver_info::{MovedSecret, check_secrets_stay, set_bmc};
 pub use extra_fields::{
-    DeliveryInfo, ExtraFields, Properties, TextOrSecret, clear_traits, dhcp_client_identifier, set_config_drive,
-    set_traits, traits,
+    DeliveryInfo, ExtraFields, InstanceInfo, Properties, TextOrSecret, clear_traits, dhcp_client_identifier,
+    set_config_drive, set_traits,
 };
 pub(crate) use extra_fields::{sealed, sealed_value};
 pub use firmware::{Bios, BiosSetting, FirmwareSeen};

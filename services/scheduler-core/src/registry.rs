@@ -41,7 +41,7 @@ pub(crate) use power::{last_failure, power_failure};
 pub use power::{power_target, settled, wants_power};
 pub use spec::Held;
 use transition::transition;
-pub use transition::{Moved, due, newborn, turn};
+pub use transition::{Moved, due, turn};
 
 /// Access to the records. Clones share the state.
 #[derive(Debug, Clone)]
@@ -253,19 +253,21 @@ impl Registry {
     ) -> Result<Change, keyspace::Error> {
         let (rack, node) = (record.rack, record.node);
         let mut change = change.put(&key::life(rack, node), &moved.life, Expect::Revision(record.life.revision))?;
-        let forgets = moved.forget_deployment;
-        let intent = intent.or_else(|| forgets.then_some(&record.intent.value)).cloned();
-        let intent = intent.map(|intent| if forgets { Intent { deployment: None, ..intent } } else { intent });
+        let mut intent = intent.or_else(|| moved.forget_deployment.then_some(&record.intent.value)).cloned();
+        if moved.forget_deployment
+            && let Some(intent) = &mut intent
+        {
+            intent.deployment = None;
+            if let Some(read) = self.view().get(&key::node_spec(rack, node)) {
+                change = self.give_up_instance(change, node, read.value.spec.instance());
+                change = self.end_allocation(change, &read.value.spec);
+                let mut after = read.value.clone();
+                driver_info::forget_instance(intent, &mut after.spec);
+                change = change.put(&key::node_spec(rack, node), &after, Expect::Revision(read.revision))?;
+            }
+        }
         if let Some(intent) = intent {
             change = change.put(&key::intent(rack, node), &intent, Expect::Revision(record.intent.revision))?;
-        }
-        if forgets && let Some(read) = self.view().get(&key::node_spec(rack, node)) {
-            let before = &read.value;
-            change = self.give_up_instance(change, node, before.spec.instance());
-            change = self.end_allocation(change, &before.spec);
-            let mut after = before.clone();
-            after.spec.forget_instance();
-            change = change.put(&key::node_spec(rack, node), &after, Expect::Revision(read.revision))?;
         }
         let before = record.operation.as_ref();
         if let Some(operation) =

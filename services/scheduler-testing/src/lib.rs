@@ -28,7 +28,7 @@ use keyspace::{
 };
 use mesh::{DataDirLock, Endpoints, MemberConfig, Mesh, SafetyParams};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-use scheduler_core::{AppState, registry::newborn};
+use scheduler_core::AppState;
 use serde::Serialize;
 use service_kit::{
     Host,
@@ -217,7 +217,7 @@ impl World {
     pub async fn put(&self, node: &TestNode) -> Result<(), Failure> {
         let (id, now) = (node.id, Timestamp::from_millis(1000));
         let intent = Intent::new(node.name(), node.driver, now);
-        let life = Life { state: node.state, generation: Generation::from_number(1), ..newborn(now) };
+        let life = Life { state: node.state, generation: Generation::from_number(1), ..Life::newborn(now) };
         let spec = Stamped::created(node.spec.clone(), now);
         self.etcd.delete(key::operation(RACK, id).path());
         self.etcd.delete(key::boot(RACK, id).path());

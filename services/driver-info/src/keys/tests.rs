@@ -61,6 +61,7 @@ const IRONIC_39: &[(&str, &str, &str, &str)] = &[
     ("deploy_utils.py", "fast_track", "true", "kept"),
     ("ansible/deploy.py", "ansible_python_interpreter", "/usr/bin/python3", "kept"),
     ("ansible/deploy.py", "ansible_playbooks_path", "/p", "kept"),
+    ("common/image_service.py", "image_pull_secret", "c2VjcmV0", "refused"),
 ];
 
 /// `driver_info` of a node of this driver, which is complete.

@@ -54,17 +54,23 @@ fn seal_value(value: &mut Value, place: &str, is_secret: IsSecret, sealer: &Seal
 /// # Errors
 /// [`Error::Seal`] if it was sealed with another key or for another place.
 pub fn open_text(fields: &ExtraFields, place: &str, key: &str, sealer: &Sealer) -> Result<Option<Secret>, Error> {
-    let Some(sealed) = fields.sealed(key) else {
-        return Ok(fields.text(key).map(|text| Secret::new(text.as_bytes().to_vec())));
-    };
-    let opened = sealer.open(&format!("{place}/{key}"), &sealed)?;
     // The stock command line turns a password of digits into a number.
-    let text = serde_json::from_slice(opened.expose()).ok().and_then(|value| match value {
+    let text = open_value(fields, place, key, sealer)?.and_then(|value| match value {
         Value::String(text) => Some(text),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        Value::Number(number) if fields.sealed(key).is_some() => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
     });
     Ok(text.map(|text| Secret::new(text.into_bytes())))
+}
+
+/// The value under a key of a dictionary, opened if it is sealed. `None` if there is none.
+///
+/// # Errors
+/// [`Error::Seal`] if it was sealed with another key or for another place.
+pub fn open_value(fields: &ExtraFields, place: &str, key: &str, sealer: &Sealer) -> Result<Option<Value>, Error> {
+    let Some(sealed) = fields.sealed(key) else { return Ok(fields.as_map().get(key).cloned()) };
+    let opened = sealer.open(&format!("{place}/{key}"), &sealed)?;
+    Ok(serde_json::from_slice(opened.expose()).ok())
 }
 
 /// Whether a value has the form of a sealed secret, anywhere in it. Clients must not send such values.

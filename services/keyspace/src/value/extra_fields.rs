@@ -6,6 +6,8 @@ mod instance_info;
 mod port_extra;
 mod properties;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,7 +15,7 @@ use super::Sealed;
 
 pub use self::{
     delivery_info::{DeliveryInfo, TextOrSecret},
-    instance_info::{clear_traits, set_config_drive, set_traits, traits},
+    instance_info::{InstanceInfo, clear_traits, set_config_drive, set_traits},
     port_extra::dhcp_client_identifier,
     properties::Properties,
 };
@@ -92,6 +94,32 @@ impl ExtraFields {
 impl From<Map<String, Value>> for ExtraFields {
     fn from(map: Map<String, Value>) -> Self {
         Self(map)
+    }
+}
+
+/// A capability that has one of the names that Ironic acts on, or any other, and its value. Of two values of one name, the
+/// first counts. Leaves out a value of an object that is not a text.
+fn capabilities(fields: &ExtraFields) -> impl Iterator<Item = (&str, &str)> {
+    let value = fields.0.get("capabilities");
+    let pairs = value.and_then(Value::as_str).unwrap_or_default().split(',');
+    let of_text = pairs.filter_map(|pair| pair.trim().split_once(':'));
+    let members = value.and_then(Value::as_object).into_iter().flatten();
+    of_text.chain(members.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))))
+}
+
+/// Hints for a disk, by name. What is no object of texts, numbers and Booleans becomes a hint that does not exist, so that it
+/// is refused where it is evaluated.
+fn disk_hints(value: &Value) -> BTreeMap<String, String> {
+    match value {
+        Value::Null => BTreeMap::new(),
+        Value::Object(members) => {
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            members.iter().map(|(hint, value)| (hint.clone(), text(value))).collect()
+        }
+        Value::String(text) if text.is_empty() => BTreeMap::new(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+            BTreeMap::from([(other.to_string(), String::new())])
+        }
     }
 }
 

@@ -254,9 +254,48 @@ pub struct Life {
     /// The last failure. `None` after a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Earlier failures, oldest first: those that a success or another failure has replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_failures: Vec<Failure>,
     /// The last inspection. `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspection: Option<Inspection>,
+}
+
+/// Maximum number of earlier failures of a node that are remembered.
+const MAX_PAST_FAILURES: usize = 10;
+
+impl Life {
+    /// The initial state of an enrolled node.
+    #[must_use]
+    pub fn newborn(now: Timestamp) -> Self {
+        Self {
+            state: State::Enroll,
+            since: now,
+            generation: Generation::default(),
+            boots_lost: 0,
+            life_key_hash: String::new(),
+            waiting: None,
+            failure: None,
+            past_failures: Vec::new(),
+            inspection: None,
+        }
+    }
+
+    /// Replaces the failure, or clears it. The replaced one is remembered.
+    pub fn set_failure(&mut self, failure: Option<Failure>) {
+        let Some(replaced) = std::mem::replace(&mut self.failure, failure) else { return };
+        if self.failure.as_ref() != Some(&replaced) {
+            self.past_failures.push(replaced);
+            let excess = self.past_failures.len().saturating_sub(MAX_PAST_FAILURES);
+            self.past_failures.drain(..excess);
+        }
+    }
+
+    /// The failures that are remembered, oldest first.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.past_failures.iter().chain(&self.failure)
+    }
 }
 
 /// An inspection of a node.
@@ -389,5 +428,31 @@ mod tests {
         ] {
             assert_eq!(Trust::named(wrong), None, "{why}: {wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_failure_is_remembered_after_it_was_cleared_or_replaced_and_their_number_is_bounded() {
+        let failure = |at: i64| Failure {
+            cause: domain::failure::Cause::Deadline,
+            text: format!("failure {at}"),
+            at: Timestamp::from_millis(at),
+        };
+        let texts = |life: &Life| life.failures().map(|failure| failure.text.clone()).collect::<Vec<_>>();
+        let mut life = Life::newborn(Timestamp::from_millis(0));
+        life.set_failure(None);
+        assert_eq!(texts(&life), [""; 0]);
+        life.set_failure(Some(failure(1)));
+        life.set_failure(Some(failure(1)));
+        assert_eq!(texts(&life), ["failure 1"], "the same failure twice");
+        life.set_failure(None);
+        assert_eq!((life.failure.clone(), texts(&life)), (None, vec!["failure 1".to_owned()]));
+        life.set_failure(Some(failure(2)));
+        life.set_failure(Some(failure(3)));
+        assert_eq!(texts(&life), ["failure 1", "failure 2", "failure 3"]);
+        for at in 4..100 {
+            life.set_failure(Some(failure(at)));
+        }
+        assert_eq!(life.failures().count(), MAX_PAST_FAILURES + 1);
+        assert_eq!(texts(&life).last().map(String::as_str), Some("failure 99"));
     }
 }

@@ -17,14 +17,14 @@ use keyspace::{
     key,
     key::Scope,
     store::Versioned,
-    value::{Bmc, Holder, Intent, Ipmi, PortgroupSpec, Rack, VolumeConnectorSpec, VolumeTargetSpec, set_bmc},
+    value::{Bmc, Holder, Intent, Ipmi, Life, PortgroupSpec, Rack, VolumeConnectorSpec, VolumeTargetSpec, set_bmc},
 };
 use proto::convert::Invalid;
 use service_kit::clock;
 use tokio::time::timeout;
 
 use super::{
-    Record, Registry, holder, newborn,
+    Record, Registry, holder,
     port::{keeps_macs, remove_port},
     ports,
 };
@@ -124,7 +124,7 @@ impl Registry {
             .put(&key::node_name(&new.name), &holder, Expect::Absent)?
             .put(&key::bmc(&new.bmc), &holder, Expect::Absent)?
             .put(&key::intent(id, node), &intent, Expect::Absent)?
-            .put(&key::life(id, node), &newborn(clock::now()), Expect::Absent)?;
+            .put(&key::life(id, node), &Life::newborn(clock::now()), Expect::Absent)?;
         ports::add(change, self.view(), &rack.value, node, &holder, &new.macs)
     }
 

@@ -94,7 +94,8 @@ impl Registry {
 
     /// Records a failure outside an operation.
     pub async fn note_failure(&self, context: &RequestContext, held: &Held, failure: Failure) -> Result<(), Error> {
-        let life = Life { failure: Some(failure), ..held.life.value.clone() };
+        let mut life = held.life.value.clone();
+        life.set_failure(Some(failure));
         self.replace(context, &key::life(held.rack, held.node), &held.life, &life).await
     }
 

@@ -2,10 +2,9 @@
 
 use domain::{
     failure::Failure,
-    generation::Generation,
     id::OperationId,
     net::MacAddr,
-    provision::{self, Effect, Event, NodeFacts, Phase, State, Verb},
+    provision::{self, Effect, Event, NodeFacts, Phase, Verb},
     step::{ReservedStep, Step},
     step_plan::{self, NextStep},
     time::Timestamp,
@@ -63,18 +62,18 @@ pub(super) fn transition(
                     failure: None,
                     trace: String::new(),
                 });
-                moved.life.failure = None;
+                moved.life.set_failure(None);
                 moved.life.boots_lost = 0;
                 if phase == Phase::Inspect {
                     moved.life.inspection = Some(begun(life.inspection.as_ref(), now));
                 }
             }
             Effect::Close => {
-                moved.life.failure = None;
+                moved.life.set_failure(None);
                 end(&mut moved.operation, now, None);
             }
             Effect::Fail => {
-                moved.life.failure.clone_from(&failure);
+                moved.life.set_failure(failure.clone());
                 end(&mut moved.operation, now, failure.clone());
             }
             Effect::NewGeneration => moved.life.generation = moved.life.generation.next(),
@@ -166,25 +165,11 @@ fn end(operation: &mut Option<Operation>, now: Timestamp, failure: Option<Failur
     }
 }
 
-/// Returns the initial state of an enrolled node.
-pub fn newborn(now: Timestamp) -> Life {
-    Life {
-        state: State::Enroll,
-        since: now,
-        generation: Generation::default(),
-        boots_lost: 0,
-        life_key_hash: String::new(),
-        waiting: None,
-        failure: None,
-        inspection: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use domain::{
         failure::Cause,
-        provision::{Phase, Stage},
+        provision::{Phase, Stage, State},
     };
 
     use super::*;
@@ -194,7 +179,7 @@ mod tests {
     }
 
     fn life(state: State) -> Life {
-        Life { state, ..newborn(Timestamp::from_millis(0)) }
+        Life { state, ..Life::newborn(Timestamp::from_millis(0)) }
     }
 
     /// A transition of a node without an operation.

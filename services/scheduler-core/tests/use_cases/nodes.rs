@@ -10,11 +10,11 @@ use domain::{
     provision::{Stage, State},
     secret::Secret,
 };
-use keyspace::value::{Intent, NodeSpec, Stamped};
+use keyspace::value::{Intent, Life, NodeSpec, Stamped};
 use scheduler_core::{
     Error,
     nodes::delete_node,
-    registry::{NewNode, NodeChange, newborn},
+    registry::{NewNode, NodeChange},
 };
 use scheduler_testing::RACK;
 use serde_json::json;
@@ -213,7 +213,7 @@ async fn a_node_of_ironics_clients_keeps_its_instance_for_itself() {
         let node = NodeId::new(uuid::Uuid::from_u128(number));
         let intent = Intent { name: name.to_owned(), ..intent.clone() };
         registry
-            .create_with(&internal(), &rack, node, &intent, &newborn(clock::now()), &spec(instance))
+            .create_with(&internal(), &rack, node, &intent, &Life::newborn(clock::now()), &spec(instance))
             .await
             .map(|()| node)
     };

@@ -8,13 +8,13 @@ use domain::{
 };
 use keyspace::value::{Intent, Life, NodeSpec, Stamped};
 use proto::{api::v1::NodeSelector, convert::Invalid};
-use scheduler_core::{node_view::NodeView, registry::newborn, select::Selector};
+use scheduler_core::{node_view::NodeView, select::Selector};
 use uuid::Uuid;
 
 fn named(name: &str) -> NodeView {
     let now = Timestamp::from_millis(0);
     let intent = Intent::new(name.to_owned(), Driver::FakeHardware, now);
-    let life = Life { state: State::Available, ..newborn(now) };
+    let life = Life { state: State::Available, ..Life::newborn(now) };
     let (rack, node) = (RackId::new(Uuid::from_u128(5)), NodeId::new(Uuid::from_u128(1)));
     let spec = NodeSpec {
         resource_class: Some("big".to_owned()),

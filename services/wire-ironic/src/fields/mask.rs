@@ -45,6 +45,7 @@ const SECRET_KEYS: &[&str] = &[
     "snmp_auth_key",
     "snmp_priv_key",
     "image_url",
+    "image_request_authorization",
     "ipmi_hex_kg_key",
     "snmp_community",
     "snmp_community_read",

@@ -47,6 +47,23 @@ pub enum ConfigDrive {
     Parts(Map<String, Value>),
 }
 
+impl ConfigDrive {
+    /// Reads a config drive that is stored in a node's `instance_info`. `None` for an empty one.
+    ///
+    /// # Errors
+    /// 400 if it is neither a URL, nor base64, nor parts.
+    pub fn stored(drive: &Value) -> Result<Option<Self>, Error> {
+        match drive {
+            Value::Null => Ok(None),
+            Value::String(text) if text.is_empty() => Ok(None),
+            Value::String(text) => packed_drive(text).map(Some),
+            Value::Object(parts) if parts.is_empty() => Ok(None),
+            Value::Object(parts) => parts_of_drive(Version::MAX, parts).map(Some),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(no_drive()),
+        }
+    }
+}
+
 /// Request to `states/provision`, of which only the JSON types are checked.
 #[derive(Clone, PartialEq)]
 pub struct Provision {
@@ -288,5 +305,9 @@ fn packed_drive(text: &str) -> Result<ConfigDrive, Error> {
     if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=\n\r\t ".contains(&byte)) {
         return Ok(ConfigDrive::Packed(text.to_owned()));
     }
-    Err(Class::Invalid.error("Invalid configdrive format: it is neither a JSON, nor a URL, nor a base64 string"))
+    Err(no_drive())
+}
+
+fn no_drive() -> Error {
+    Class::Invalid.error("Invalid configdrive format: it is neither a JSON, nor a URL, nor a base64 string")
 }

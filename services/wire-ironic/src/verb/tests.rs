@@ -48,6 +48,23 @@ fn a_config_drive_is_a_url_an_image_or_its_parts() {
 }
 
 #[test]
+fn a_config_drive_that_is_stored_is_read_as_one_of_a_request() {
+    for (stored, right) in [
+        (json!("http://h/d"), Some(ConfigDrive::Url("http://h/d".to_owned()))),
+        (json!("H4sI+/=="), Some(ConfigDrive::Packed("H4sI+/==".to_owned()))),
+        (json!({"user_data": "x"}), Some(ConfigDrive::Parts(Map::from_iter([("user_data".to_owned(), json!("x"))])))),
+        (json!({}), None),
+        (json!(""), None),
+        (json!(null), None),
+    ] {
+        assert!(ConfigDrive::stored(&stored).unwrap() == right, "{stored}");
+    }
+    for wrong in [json!("{}"), json!({"user_data": 5}), json!({"x": 1}), json!(["x"]), json!(true)] {
+        assert!(ConfigDrive::stored(&wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn steps_are_parsed_with_their_arguments() {
     let steps = json!([{"interface": "raid", "step": "create_configuration", "args": {"a": 1}}]);
     let arguments = check(115, json!({"target": "clean", "clean_steps": steps, "disable_ramdisk": "yes"})).unwrap();

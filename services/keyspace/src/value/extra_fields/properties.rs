@@ -1,9 +1,11 @@
 //! `properties`: what the hardware is and can do.
 
+use std::collections::BTreeMap;
+
 use domain::power::BootMode;
 use serde_json::Value;
 
-use super::ExtraFields;
+use super::{ExtraFields, capabilities, disk_hints};
 
 /// Reads `properties`.
 #[derive(Debug, Clone, Copy)]
@@ -25,21 +27,38 @@ impl<'a> Properties<'a> {
     /// The capabilities and their values, in one of the two forms that Ironic accepts: a text `name:value,name:value` or an
     /// object. Leaves out a value of an object that is not a text. Of two values of one name, the first counts.
     pub fn capabilities(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let value = self.0.as_map().get("capabilities");
-        let pairs = value.and_then(Value::as_str).unwrap_or_default().split(',');
-        let of_text = pairs.filter_map(|pair| pair.trim().split_once(':'));
-        let members = value.and_then(Value::as_object).into_iter().flatten();
-        of_text.chain(members.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))))
+        capabilities(self.0)
     }
 
     /// The firmware interface that the node is to boot with. `None` if the capability `boot_mode` names none.
     #[must_use]
     pub fn boot_mode(self) -> Option<BootMode> {
-        match self.capabilities().find(|(name, _)| *name == "boot_mode")?.1 {
-            "uefi" => Some(BootMode::Uefi),
-            "bios" => Some(BootMode::Bios),
-            _ => None,
+        boot_mode(self.capabilities().find(|(name, _)| *name == "boot_mode")?.1)
+    }
+
+    /// Hints for the disk that an image is written to, by name. Empty if there are none.
+    #[must_use]
+    pub fn root_device(self) -> BTreeMap<String, String> {
+        self.0.as_map().get("root_device").map(disk_hints).unwrap_or_default()
+    }
+
+    /// Hints for the disks that are left as they are, for each.
+    #[must_use]
+    pub fn skipped_disks(self) -> Vec<BTreeMap<String, String>> {
+        match self.0.as_map().get("skip_block_devices") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(disks)) => disks.iter().map(disk_hints).filter(|hints| !hints.is_empty()).collect(),
+            Some(other) => vec![disk_hints(other)].into_iter().filter(|hints| !hints.is_empty()).collect(),
         }
+    }
+}
+
+/// The firmware interface of a name, in any case of letters.
+pub(super) fn boot_mode(name: &str) -> Option<BootMode> {
+    match name.to_ascii_lowercase().as_str() {
+        "uefi" => Some(BootMode::Uefi),
+        "bios" => Some(BootMode::Bios),
+        _ => None,
     }
 }
 
@@ -81,6 +100,29 @@ mod tests {
             let fields = properties(json!({"capabilities": capabilities}));
             assert_eq!(Properties::of(&fields).boot_mode(), mode, "{capabilities}");
         }
+    }
+
+    #[test]
+    fn hints_for_disks_are_read_in_every_form_and_none_is_lost() {
+        let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        for (value, hints) in [
+            (json!({"size": 100}), one("size", "100")),
+            (json!({"rotational": false}), one("rotational", "false")),
+            (json!({"name": "s== /dev/sda"}), one("name", "s== /dev/sda")),
+            (json!({}), BTreeMap::new()),
+            (json!(null), BTreeMap::new()),
+            (json!(""), BTreeMap::new()),
+            // No hint is called so, and it is refused.
+            (json!("/dev/sda"), one("\"/dev/sda\"", "")),
+            (json!(["size"]), one("[\"size\"]", "")),
+        ] {
+            let fields = properties(json!({"root_device": value, "skip_block_devices": [value]}));
+            assert_eq!(Properties::of(&fields).root_device(), hints, "{value}");
+            let skipped: Vec<_> = [hints].into_iter().filter(|hints| !hints.is_empty()).collect();
+            assert_eq!(Properties::of(&fields).skipped_disks(), skipped, "{value}");
+        }
+        let fields = properties(json!({"skip_block_devices": {"size": 1}}));
+        assert_eq!(Properties::of(&fields).skipped_disks(), [one("size", "1")]);
     }
 
     #[test]

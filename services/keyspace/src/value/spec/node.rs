@@ -1,11 +1,13 @@
 //! Nodes.
 
+use std::collections::BTreeMap;
+
 use domain::driver::{Driver, Interface, InterfaceSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Secrets, is_false};
-use crate::value::ExtraFields;
+use crate::value::{ExtraFields, InstanceInfo, Properties};
 
 /// What clients specified of a node, beside its name, driver and rack, which its intent has.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -178,20 +180,22 @@ impl NodeSpec {
         if interface != Interface::Deploy || chosen != Some("autodetect") {
             return chosen;
         }
-        let text = |name: &str| self.instance_info.as_ref().and_then(|info| info.text(name)).unwrap_or_default();
-        let has = |name: &str| !text(name).is_empty();
-        let wants_ramdisk = self.instance_info.as_ref().is_some_and(|info| {
-            info.as_map().get("ironic_ramdisk_deploy").is_some_and(|value| {
-                value.as_bool().unwrap_or(true) && value.as_str().is_none_or(|word| !word.eq_ignore_ascii_case("false"))
-            })
-        });
-        if wants_ramdisk && (has("boot_iso") || has("kernel") && has("ramdisk")) {
+        let info = self.instance_info.as_ref().map(InstanceInfo::of);
+        if info.is_some_and(InstanceInfo::wants_ramdisk) {
             Some("ramdisk")
-        } else if text("image_source").starts_with("oci://") {
+        } else if info.and_then(InstanceInfo::image_source).is_some_and(|source| source.starts_with("oci://")) {
             Some("bootc")
         } else {
             Some("direct")
         }
+    }
+
+    /// Hints for the disk that an image is written to: those of the instance, or else those of the node.
+    #[must_use]
+    pub fn root_device(&self) -> BTreeMap<String, String> {
+        let of_instance = self.instance_info.as_ref().map(|info| InstanceInfo::of(info).root_device());
+        let named = of_instance.filter(|hints| !hints.is_empty());
+        named.unwrap_or_else(|| Properties::of(&self.properties).root_device())
     }
 
     /// Interfaces whose chosen implementations this service does not carry out.
