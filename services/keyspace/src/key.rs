@@ -19,8 +19,8 @@ pub use self::{
         bulk_drive, bulks, chassis, claim, claims, dead, deads, delivered, deploy_template, deploy_templates, election,
         firmware, history, image, images, incarnation, inspection_rule, inspection_rules, intent, inventory, journal,
         life, mac, member, members, name, node_spec, operation, parse, port, portgroup, portgroups, ports, power, pxe,
-        rack, racks, request, requests, ring, runbook, runbooks, unknown, unknowns, volume_connector,
-        volume_connectors, volume_target, volume_targets, webhook, webhooks,
+        rack, racks, request, requests, revoked_certificate, revoked_certificates, ring, runbook, runbooks, unknown,
+        unknowns, volume_connector, volume_connectors, volume_target, volume_targets, webhook, webhooks,
     },
     template::{About, Argument},
 };
@@ -133,6 +133,12 @@ pub fn image_name(name: &str) -> Key<Holder> {
 #[must_use]
 pub fn node_prefix(rack: RackId) -> String {
     schema::nodes(rack)
+}
+
+/// The serial number of the revoked certificate that a path is about, if it is about one.
+#[must_use]
+pub fn revoked_serial_of(path: &str) -> Option<String> {
+    if let Some(Parsed::RevokedCertificate { serial }) = parse(path) { Some(serial) } else { None }
 }
 
 /// The node that a rack's key is about and its rack. Not for claims and journals, which a watcher of the node need not

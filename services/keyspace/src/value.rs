@@ -25,8 +25,8 @@ pub(crate) use extra_fields::{sealed, sealed_value};
 pub use firmware::{Bios, BiosSetting, FirmwareSeen};
 pub use ipmi::{CipherSuite, Ipmi, IpmiPrivilege, UnknownPrivilege};
 pub use mesh::{
-    Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, RestoredBackup, Session,
-    StoredRing,
+    Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, RestoredBackup,
+    RevokedCertificate, Session, StoredRing,
 };
 pub use node::{
     Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, IronicRamdisk, Life, Login, Operation, PastBoot,

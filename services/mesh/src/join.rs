@@ -25,6 +25,7 @@ use crate::{
     membership::{Endpoints, MemberConfig},
     membership_thread::{self, Beats, MembershipThread},
     mesh::Mesh,
+    revocations,
     safety_params::SafetyParams,
 };
 
@@ -131,11 +132,14 @@ pub async fn join_with(
     let prefixes = key::followed(scope, service);
     let file = common.data.join("view.zst");
     let view = Box::pin(open(&wait, &store, &prefixes, &file)).await?;
+    // Before anything is served.
+    revocations::add(&view, kit.tls.revocations());
+    kit.host.spawn(revocations::follow(view.clone(), kit.tls.revocations().clone(), kit.host.clone()));
     let config = MemberConfig { service, scope, endpoints, safety };
     let mesh = Mesh::new(config, store.clone(), view.clone());
     let beats = Beats::default();
     kit.host.spawn(beats.clone().beat(kit.host.clone()));
-    kit.host.spawn(etcd.clone().follow(kit.host.clone()));
+    kit.follow_certificate(etcd.clone());
     let thread =
         MembershipThread { kit: kit.clone(), etcd: etcd.clone(), mesh: mesh.clone(), lock, prefixes, file, beats };
     kit.host.spawn_essential_thread("membership", move || thread.run()).map_err(JoinError::Thread)?;

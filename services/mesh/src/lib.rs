@@ -25,6 +25,7 @@ mod membership;
 mod membership_thread;
 mod mesh;
 mod permit;
+mod revocations;
 mod safety_params;
 mod store_incarnation;
 mod work_guard;

@@ -1,11 +1,20 @@
 //! gRPC clients: mutual TLS to the intended service of a rack, with a deadline and the current trace.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use domain::service::Service;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
     Request, Status,
@@ -15,7 +24,7 @@ use tonic::{
 
 use crate::{
     telemetry,
-    tls::{self, Tls},
+    tls::{self, CertificateEnd, Tls},
 };
 
 /// Maximum time to establish a connection.
@@ -95,8 +104,55 @@ fn channel(tls: Tls, endpoint: &str, name: ServerName<'static>) -> Option<Channe
     Some(endpoint.connect_with_connector_lazy(connector))
 }
 
-async fn connect(tls: &Tls, address: &str, name: ServerName<'static>) -> io::Result<TlsStream<TcpStream>> {
+async fn connect(tls: &Tls, address: &str, name: ServerName<'static>) -> io::Result<VerifiedStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    TlsConnector::from(tls.client()).connect(name, stream).await
+    let stream = TlsConnector::from(tls.client()).connect(name, stream).await?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let certificate = certificate.map(|certificate| certificate.to_vec()).unwrap_or_default();
+    let end = Box::pin(tls.revocations().clone().ended(certificate));
+    Ok(VerifiedStream { stream, end })
+}
+
+/// A connection that fails when the certificate of the server is revoked or expires.
+struct VerifiedStream {
+    stream: TlsStream<TcpStream>,
+    end: Pin<Box<dyn Future<Output = CertificateEnd> + Send>>,
+}
+
+impl AsyncRead for VerifiedStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // A client of HTTP/2 always reads, so writing need not check.
+        if let Poll::Ready(end) = self.end.as_mut().poll(cx) {
+            self.end = Box::pin(std::future::ready(end));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, end)));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for VerifiedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
 }

@@ -46,7 +46,7 @@ pub use self::{
 };
 pub(crate) use self::{body::GrpcBody, metrics::describe};
 use self::{metrics::Meter, state::ConnectionState, table::Table};
-use crate::tls::{Identity, Role};
+use crate::tls::{CertificateEnd, Identity, Revocations, Role};
 
 /// Returns the TLS configuration for the next connection.
 pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
@@ -58,6 +58,9 @@ pub struct Listener {
     pub purpose: ListenerKind,
     /// TLS, if it uses it.
     pub tls: Option<TlsSource>,
+    /// The revoked certificates of our CA, if peers have such certificates: their connections end when they are revoked or
+    /// expire.
+    pub revocations: Option<Revocations>,
     /// Its limits.
     pub limits: Limits,
     /// The memory for request bodies, which all listeners of a process share.
@@ -77,7 +80,14 @@ impl Listener {
     #[must_use]
     pub fn new(purpose: ListenerKind, settings: &HttpLimits, budget: BodyBudget) -> Self {
         let limits = Limits::of(purpose, settings);
-        Self { purpose, tls: None, limits, budget, encode_refusal: |why| ("text/plain", format!("{why}\n")) }
+        Self {
+            purpose,
+            tls: None,
+            revocations: None,
+            limits,
+            budget,
+            encode_refusal: |why| ("text/plain", format!("{why}\n")),
+        }
     }
 }
 
@@ -189,6 +199,16 @@ impl Peer {
     #[must_use]
     pub fn certificate(&self) -> Option<&[u8]> {
         self.0.certificate.as_deref()
+    }
+
+    /// Resolves when the peer's certificate, if it is one of our CA, is revoked or expires.
+    async fn certificate_ended(self) -> CertificateEnd {
+        let listener = &self.0.shared.listener;
+        let revocations = listener.revocations.clone().filter(|_| listener.purpose.has_identities());
+        match (revocations, self.0.certificate.clone()) {
+            (Some(revocations), Some(certificate)) => revocations.ended(certificate).await,
+            (None, _) | (_, None) => std::future::pending().await,
+        }
     }
 
     /// Returns how far the peer is trusted because of its certificate.

@@ -17,7 +17,7 @@ use crate::{
     config::{self, Common, Config},
     health::{Health, Serving},
     listener::{self, BodyBudget, Listener, ListenerKind},
-    serve::{self, BindError, GrpcListener, Rule},
+    serve::{self, BindError, GrpcListener, OwnCertificates, Rule},
     status,
     telemetry::{self, Telemetry},
     tls::{self, Tls},
@@ -59,6 +59,8 @@ pub struct Kit {
     pub common: Common,
     /// Memory for the bodies of requests to all listeners.
     pub budget: BodyBudget,
+    /// The certificates whose end the page for health checks reports.
+    certificates: OwnCertificates,
 }
 
 /// Runs a service with the arguments of the process.
@@ -117,7 +119,7 @@ where
         Err(error) => return exit_with_error(&error),
     };
     kit.host.spawn(stop_on_signal(kit.host.clone()));
-    kit.host.spawn(kit.tls.clone().follow(kit.host.clone()));
+    kit.follow_certificate(kit.tls.clone());
     if with_parent {
         kit.host.spawn(stop_with_parent(kit.host.clone()));
     }
@@ -150,7 +152,14 @@ impl Kit {
     /// [`tls::Error`] if the certificates cannot be used.
     pub fn new(name: &'static str, common: Common) -> Result<Self, tls::Error> {
         let budget = BodyBudget::new(&common.http);
-        Ok(Self { name, host: Host::default(), tls: Tls::load(common.tls_files())?, common, budget })
+        let tls = Tls::load(common.tls_files())?;
+        Ok(Self { name, host: Host::default(), tls, common, budget, certificates: OwnCertificates::default() })
+    }
+
+    /// Reloads a certificate of this process when its files change, and reports when it ends.
+    pub fn follow_certificate(&self, tls: Tls) {
+        self.certificates.add(tls.clone());
+        self.host.spawn(tls.follow(self.host.clone()));
     }
 
     /// Creates a listener for plain HTTP with the configured limits.
@@ -163,7 +172,8 @@ impl Kit {
         let listener = serve::bind("service.monitor", self.common.monitor).await?;
         write_address_file(&self.common.data, "monitor", listener.local_addr().ok());
         let limits = self.listener(ListenerKind::Monitor);
-        self.host.spawn(serve::monitor(self.host.clone(), listener, limits, telemetry.metrics.clone()));
+        let (metrics, certificates) = (telemetry.metrics.clone(), self.certificates.clone());
+        self.host.spawn(serve::monitor(self.host.clone(), listener, limits, metrics, certificates));
         Ok(())
     }
 
@@ -204,10 +214,11 @@ impl Kit {
                 tracing::error!(%error, "reflection is disabled, the descriptors cannot be read");
             }
         }
-        let tls = self.tls.clone();
+        let (tls, revocations) = (self.tls.clone(), Some(self.tls.revocations().clone()));
         let listener = GrpcListener {
             name: self.name,
             purpose: ListenerKind::Grpc,
+            revocations,
             tls: std::sync::Arc::new(move || tls.server()),
             routes: routes.prepare(),
             rules: rules.into(),

@@ -11,6 +11,7 @@ use std::{
 use axum::{Router, extract::State, routing::get};
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tonic::{Status, body::Body, service::Routes};
 use tracing::Instrument as _;
@@ -19,7 +20,7 @@ use crate::{
     Host,
     listener::{self, BodyBudget, GrpcBody, HttpLimits, Listener, ListenerKind, Peer, Refusal, TlsSource},
     telemetry,
-    tls::{Identity, Role},
+    tls::{ExpiryReport, Identity, Revocations, Role, Tls, Urgency},
 };
 
 /// Allows callers to call a method. A method without a rule is denied to all.
@@ -106,6 +107,8 @@ pub struct GrpcListener {
     pub purpose: ListenerKind,
     /// Returns the TLS configuration for the next connection.
     pub tls: TlsSource,
+    /// The revoked certificates of our CA; `None` for a listener for agents, which have certificates of their own.
+    pub revocations: Option<Revocations>,
     /// The services.
     pub routes: Routes,
     /// Who may call what.
@@ -126,8 +129,8 @@ impl std::fmt::Debug for GrpcListener {
 
 /// Accepts connections until the host stops, then waits for calls in flight.
 pub async fn accept(host: Host, socket: TcpListener, listener: GrpcListener) {
-    let GrpcListener { name: _, purpose, tls, routes, rules, rack, limits, budget } = listener;
-    let front = Listener { tls: Some(tls), ..Listener::new(purpose, &limits, budget) };
+    let GrpcListener { name: _, purpose, tls, revocations, routes, rules, rack, limits, budget } = listener;
+    let front = Listener { tls: Some(tls), revocations, ..Listener::new(purpose, &limits, budget) };
     listener::serve(host, socket, front, move |peer| Guard {
         routes: routes.clone(),
         rules: Arc::clone(&rules),
@@ -201,13 +204,43 @@ fn refused(refusal: Refusal) -> Status {
     }
 }
 
+/// The certificates of this process. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct OwnCertificates(Arc<Mutex<Vec<Tls>>>);
+
+impl OwnCertificates {
+    /// Adds a certificate.
+    pub fn add(&self, tls: Tls) {
+        self.0.lock().push(tls);
+    }
+
+    fn reports(&self) -> Vec<ExpiryReport> {
+        self.0.lock().iter().filter_map(Tls::expiry).collect()
+    }
+}
+
 /// Serves metrics and health over plain HTTP for monitoring: `/metrics`, `/healthz`.
-pub async fn monitor(host: Host, socket: TcpListener, listener: Listener, metrics: PrometheusHandle) {
+pub async fn monitor(
+    host: Host,
+    socket: TcpListener,
+    listener: Listener,
+    metrics: PrometheusHandle,
+    certificates: OwnCertificates,
+) {
     let pages = Router::new()
         .route("/metrics", get(|State(metrics): State<PrometheusHandle>| async move { metrics.render() }))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(move || std::future::ready(health_page(&certificates.reports()))))
         .with_state(metrics);
     listener::serve(host, socket, listener, move |_| pages.clone()).await;
+}
+
+/// The page for health checks: `ok`, and what is to be said of certificates. With a certificate that is not valid the
+/// service reaches nothing and is reached by nothing, so it is not healthy.
+fn health_page(reports: &[ExpiryReport]) -> (http::StatusCode, String) {
+    let is_over = reports.iter().any(|report| report.urgency == Urgency::Now);
+    let status = if is_over { http::StatusCode::SERVICE_UNAVAILABLE } else { http::StatusCode::OK };
+    let first = if is_over { "not healthy\n" } else { "ok\n" };
+    (status, std::iter::once(first.to_owned()).chain(reports.iter().map(|report| format!("{report}\n"))).collect())
 }
 
 /// Binds a TCP listener.

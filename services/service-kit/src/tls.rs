@@ -3,33 +3,47 @@
 //! A service's certificate has two names: a URI, its [`Identity`], which servers read; and a DNS name,
 //! `<service>.<rack>.ironmesh.internal`, which clients verify. The CA thus proves the identity of the caller, and that a
 //! call reaches the intended service of the intended rack.
+//!
+//! Certificates are verified in every handshake, and are valid for 90 days at most: sessions are not resumed, because a
+//! resumed session verifies nothing. A certificate that was revoked is refused, and open connections with it end.
 
+mod any_key;
 mod authority;
+mod expiry;
+mod facts;
 mod identity;
+mod revocation;
+mod serial;
+#[cfg(test)]
+mod tests;
+mod validity;
 
-pub use authority::{AuthorityError, Bearer, CertificateAuthority, Issued};
+pub use authority::{AuthorityError, Bearer, CertificateAuthority, Issued, Revoked};
+pub use expiry::{ExpiryReport, Urgency};
+pub use facts::CertificateFacts;
 pub use identity::{Identity, Role, UnknownRole, is_operator_name};
+pub use revocation::{CertificateEnd, RevocationReason, Revocations};
+pub use serial::{ParseSerialError, Serial};
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+pub use validity::{Due, EXPIRY_WARNING, LIFETIME_DAYS, Validity, due};
 
 use arc_swap::ArcSwap;
 use domain::service::Service;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
+    CertificateError, ClientConfig, RootCertStore, ServerConfig,
+    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
-    server::{
-        WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio::sync::watch;
 
-use crate::host::Host;
+use self::{any_key::AnyKey, expiry::Reminder, revocation::RefuseRevoked};
+use crate::{clock, host::Host};
 
 /// How often the certificate files are checked for changes.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
@@ -50,7 +64,10 @@ pub enum Error {
         source: io::Error,
     },
     /// A file does not have the expected content.
-    #[error("{path} is not a valid PEM file: {why}")]
+    #[error(
+        "{path} is not a valid PEM file: {why}; restore it, or have it made again: ironmesh up replaces a damaged \
+             certificate of its own, and ironmesh certificate renew one of an operator"
+    )]
     Pem {
         /// The file.
         path: PathBuf,
@@ -95,10 +112,12 @@ pub struct Tls {
     files: Files,
     current: Arc<ArcSwap<Loaded>>,
     changes: watch::Sender<u64>,
+    revocations: Revocations,
 }
 
 #[derive(Debug)]
 struct Loaded {
+    facts: Option<CertificateFacts>,
     server: Arc<ServerConfig>,
     for_agents: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
@@ -119,8 +138,23 @@ impl Tls {
     /// [`Error`] names the file and what is wrong with it.
     pub fn load(files: Files) -> Result<Self, Error> {
         install_provider();
-        let loaded = Loaded::read(&files)?;
-        Ok(Self { files, current: Arc::new(ArcSwap::from_pointee(loaded)), changes: watch::Sender::default() })
+        let revocations = Revocations::default();
+        let loaded = Loaded::read(&files, &revocations)?;
+        let (current, changes) = (Arc::new(ArcSwap::from_pointee(loaded)), watch::Sender::default());
+        Ok(Self { files, current, changes, revocations })
+    }
+
+    /// Returns the revoked certificates, to which more can be added.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Returns what has to be said about the end of the own certificate, if it is near or past.
+    #[must_use]
+    pub fn expiry(&self) -> Option<ExpiryReport> {
+        let validity = self.current.load().facts.as_ref()?.validity;
+        ExpiryReport::of(&self.files.certificate, validity, clock::now())
     }
 
     /// Returns the configuration for servers: clients must present a certificate of our CA.
@@ -154,14 +188,20 @@ impl Tls {
         self.changes.subscribe()
     }
 
-    /// Reloads the files when they change and uses them for new connections.
+    /// Reloads the files when they change and uses them for new connections. Logs when the certificate expires soon.
     pub async fn follow(self, host: Host) {
+        let (mut revoked, mut reminder) = (self.revocations.subscribe(), Reminder::default());
         loop {
+            if let Some(report) = self.expiry().filter(|_| reminder.is_due()) {
+                report.log();
+            }
             tokio::select! {
                 () = host.stopping() => return,
                 () = tokio::time::sleep(RELOAD_INTERVAL) => {}
+                // The own certificate may be among them, and another one is there already.
+                () = Revocations::changed(&mut revoked) => {}
             }
-            match Loaded::read(&self.files) {
+            match Loaded::read(&self.files, &self.revocations) {
                 Ok(loaded) if loaded.raw != self.current.load().raw => {
                     tracing::info!(certificate = %self.files.certificate.display(), "certificates changed");
                     self.current.store(Arc::new(loaded));
@@ -176,83 +216,104 @@ impl Tls {
 }
 
 impl Loaded {
-    fn read(files: &Files) -> Result<Self, Error> {
+    fn read(files: &Files, revocations: &Revocations) -> Result<Self, Error> {
         let raw = [read(&files.ca)?, read(&files.certificate)?, read(&files.key)?];
         let [ca, certificate, key] = &raw;
-        let mut roots = RootCertStore::empty();
-        for root in certificates(&files.ca, ca)? {
-            roots.add(root).map_err(|why| pem(&files.ca, &why))?;
-        }
-        let roots = Arc::new(roots);
+        let roots = roots(&files.ca, ca)?;
         let chain = certificates(&files.certificate, certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|why| pem(&files.key, &why))?;
         let mismatch = |why: &dyn fmt::Display| Error::Mismatch { files: files.clone(), why: why.to_string() };
+        let pair = |why: rustls::Error| match why {
+            rustls::Error::InconsistentKeys(_) => mismatch(&"the certificate is for another key"),
+            why => mismatch(&why),
+        };
         let callers = WebPkiClientVerifier::builder(Arc::clone(&roots)).build().map_err(|why| mismatch(&why))?;
+        let callers: Arc<dyn ClientCertVerifier> = callers;
         let mut server = ServerConfig::builder()
-            .with_client_cert_verifier(callers)
+            .with_client_cert_verifier(Arc::new(RefuseRevoked { revocations: revocations.clone(), inner: callers }))
             .with_single_cert(chain.clone(), key.clone_key())
-            .map_err(|why| mismatch(&why))?;
+            .map_err(pair)?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut for_agents = ServerConfig::builder()
             .with_client_cert_verifier(Arc::new(AnyKey))
             .with_single_cert(chain.clone(), key.clone_key())
-            .map_err(|why| mismatch(&why))?;
+            .map_err(pair)?;
         for_agents.alpn_protocols = vec![b"h2".to_vec()];
+        let servers = WebPkiServerVerifier::builder(roots).build().map_err(|why| mismatch(&why))?;
+        let servers: Arc<dyn ServerCertVerifier> = servers;
         let mut client = ClientConfig::builder()
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(RefuseRevoked {
+                revocations: revocations.clone(),
+                inner: servers,
+            }))
             .with_client_auth_cert(chain, key)
-            .map_err(|why| mismatch(&why))?;
+            .map_err(pair)?;
         client.alpn_protocols = vec![b"h2".to_vec()];
+        // A resumed session verifies no certificate.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        client.resumption = Resumption::disabled();
         let (server, for_agents) = (Arc::new(server), Arc::new(for_agents));
-        Ok(Self { server, for_agents, client: Arc::new(client), raw })
+        let facts = CertificateFacts::of_pem(certificate);
+        Ok(Self { facts, server, for_agents, client: Arc::new(client), raw })
     }
 }
 
-/// Accepts any certificate if the client proves possession of its key.
-#[derive(Debug)]
-struct AnyKey;
-
-impl ClientCertVerifier for AnyKey {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+/// Checks that a process can use these files: key and certificate match, and the CA signed it. Whether the certificate is
+/// valid now is left to the caller.
+///
+/// # Errors
+/// [`Error`] names the file and what is wrong with it.
+pub fn check_files(files: &Files) -> Result<CertificateFacts, Error> {
+    install_provider();
+    let loaded = Loaded::read(files, &Revocations::default())?;
+    let mismatch = |why: &dyn fmt::Display| Error::Mismatch { files: files.clone(), why: why.to_string() };
+    let facts = loaded.facts.ok_or_else(|| pem(&files.certificate, &"it is no certificate of X.509"))?;
+    let [ca, certificate, _] = &loaded.raw;
+    let verifier = WebPkiClientVerifier::builder(roots(&files.ca, ca)?).build().map_err(|why| mismatch(&why))?;
+    let chain = certificates(&files.certificate, certificate)?;
+    let begin = Duration::from_millis(u64::try_from(facts.validity.not_before.millis()).unwrap_or(0));
+    if let Some((leaf, above)) = chain.split_first() {
+        let verified = verifier.verify_client_cert(leaf, above, UnixTime::since_unix_epoch(begin));
+        verified.map_err(|why| mismatch(&why))?;
     }
+    Ok(facts)
+}
 
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
+/// Returns what to do about a handshake that failed because of the peer's certificate.
+#[must_use]
+pub fn advice(error: &io::Error) -> Option<&'static str> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::InvalidCertificate(wrong) = error else { return None };
+    match wrong {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            Some("the peer's certificate has expired; renew it with: ironmesh certificate renew NAME --data DIR")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            Some("the peer's certificate is not valid yet; check the clocks of both hosts")
+        }
+        CertificateError::Revoked => {
+            Some("the peer's certificate was revoked; see: ironmesh certificate list --data DIR")
+        }
+        _ => None,
     }
+}
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
+fn roots(path: &Path, ca: &[u8]) -> Result<Arc<RootCertStore>, Error> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(path, ca)? {
+        roots.add(root).map_err(|why| pem(path, &why))?;
     }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
+    Ok(Arc::new(roots))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    match authority::damage(&bytes) {
+        Some(why) => Err(pem(path, &why)),
+        None => Ok(bytes),
+    }
 }
 
 fn pem(path: &Path, why: &dyn fmt::Display) -> Error {

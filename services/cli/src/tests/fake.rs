@@ -98,6 +98,7 @@ impl Fake {
             name: "fake",
             purpose: ListenerKind::Grpc,
             tls,
+            revocations: None,
             routes,
             rules: RULES.into(),
             rack: "".into(),

@@ -10,6 +10,7 @@ fn rack(number: u128) -> RackId {
 /// pxe-service, `s` storage-service, `i` inventory-service, all of the same rack.
 const KEYS: &[(&str, &str, &str)] = &[
     ("dc/incarnation", "pxsi", ""),
+    ("dc/revoked-certificate/0a1b", "pxsi", ""),
     ("dc/rack/R", "pxsi", ""),
     ("dc/rack/00000000-0000-0000-0000-000000000002", "", ""),
     ("dc/name/rack/r1", "pxsi", ""),

@@ -26,8 +26,8 @@ use super::{
 use crate::value::{
     Ack, AgentSeen, AllocationSpec, Bios, BootDecision, ChassisSpec, Claim, Dead, Delivered, DeployTemplateSpec,
     Election, FirmwareSeen, History, Holder, Incarnation, InspectionRuleSpec, Intent, Inventory, Journal, Life, Member,
-    NodeSpec, Operation, Port, PortgroupSpec, PowerSeen, PxeSeen, Rack, Request, RunbookSpec, Sealed, Stamped,
-    StoredRing, UnknownMac, VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+    NodeSpec, Operation, Port, PortgroupSpec, PowerSeen, PxeSeen, Rack, Request, RevokedCertificate, RunbookSpec,
+    Sealed, Stamped, StoredRing, UnknownMac, VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
 };
 
 use self::row::packed_or_json;
@@ -165,6 +165,13 @@ key_schema! {
     Incarnation = "dc/incarnation": incarnation() -> Incarnation {
         Json, Mesh, writer: "`ironmesh up`, `ironmesh store adopt`; its mark `restored_backup`: scheduler-service",
         lease: "no", followers: [Power, Pxe, Storage, Inventory]
+    }
+    /// A certificate of the mesh's CA that was revoked, by its serial number.
+    RevokedCertificate = "dc/revoked-certificate/{serial}": revoked_certificate(serial: String) in
+        /// All revoked certificates.
+        revoked_certificates() -> RevokedCertificate {
+        Json, Mesh, writer: "`ironmesh up`, `ironmesh certificate revoke`",
+        lease: "no: `ironmesh up` deletes those that have expired", followers: [Power, Pxe, Storage, Inventory]
     }
     /// A rack.
     Rack = "dc/rack/{rack}": rack(rack: RackId) in

@@ -33,6 +33,19 @@ pub struct RestoredBackup {
     pub found: i64,
 }
 
+/// A certificate of the mesh's CA that was revoked. Services need its serial number only, which is in the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedCertificate {
+    /// What it was issued for, such as its URI.
+    pub subject: String,
+    /// When it was revoked.
+    pub at: Timestamp,
+    /// Why, as in RFC 5280 §5.3.1: `key-compromise`.
+    pub reason: String,
+    /// When it expires: from then on it needs not be revoked.
+    pub expires: Timestamp,
+}
+
 /// A running instance of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {

@@ -112,6 +112,7 @@ fn serve(host: &Host, tls: Tls, socket: TcpListener, routes: Routes) {
     let listener = GrpcListener {
         name: "test",
         purpose: listener::ListenerKind::Grpc,
+        revocations: Some(tls.revocations().clone()),
         tls: Arc::new(move || tls.server()),
         routes,
         rules: METHODS.iter().map(|path| Rule::new(path, authenticated)).collect(),

@@ -34,7 +34,10 @@ use super::{
     progress::{ProgressIo, RequestInProgress, TrackedBody},
     state::{ConnectionState, Ending, Watchdog},
 };
-use crate::{Host, tls::Identity};
+use crate::{
+    Host,
+    tls::{CertificateEnd, Identity, advice},
+};
 
 /// Maximum duration of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -153,7 +156,8 @@ async fn handshake(
             // A client that only probed the port has not violated TLS.
             if error.kind() == io::ErrorKind::InvalidData {
                 let name = accepted.shared.listener.purpose.word();
-                tracing::warn!(name, peer = %accepted.address, %error, "refused a connection");
+                let next = advice(&error).unwrap_or_default();
+                tracing::warn!(name, peer = %accepted.address, %error, next, "refused a connection");
             }
             drain_refused(stream).await;
             Err(error)
@@ -251,7 +255,8 @@ where
     let is_refused = peer.0.refusal.is_some();
     let refused = async move { if is_refused { sleep(REFUSED_GRACE).await } else { pending().await } };
     let stopping = host.stopping();
-    tokio::pin!(check, refused, stopping);
+    let certificate_ended = peer.clone().certificate_ended();
+    tokio::pin!(check, refused, stopping, certificate_ended);
     let ending = loop {
         tokio::select! {
             biased;
@@ -261,6 +266,13 @@ where
                 Err(ending) => break Some(ending),
             },
             reason = state.evicted() => break Some(Ending::Graceful(reason)),
+            end = certificate_ended.as_mut() => {
+                tracing::warn!(peer = %peer.address(), caller = %peer.0.name, %end, "closing a connection");
+                break Some(match end {
+                    CertificateEnd::Revoked => Ending::Abort(Reason::CertificateRevoked),
+                    CertificateEnd::Expired => Ending::Graceful(Reason::CertificateExpired),
+                });
+            }
             () = refused.as_mut() => break None,
             () = stopping.as_mut() => break None,
         }

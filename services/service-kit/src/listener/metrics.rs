@@ -56,6 +56,10 @@ pub enum Reason {
     BodySize,
     /// The process has no file descriptor left.
     FileDescriptors,
+    /// The certificate of the peer was revoked while the connection was open.
+    CertificateRevoked,
+    /// The certificate of the peer expired while the connection was open.
+    CertificateExpired,
 }
 
 impl Reason {
@@ -76,12 +80,14 @@ impl Reason {
             Self::BodyBudget => "body-budget",
             Self::BodySize => "body-size",
             Self::FileDescriptors => "file-descriptors",
+            Self::CertificateRevoked => "certificate-revoked",
+            Self::CertificateExpired => "certificate-expired",
         }
     }
 
     /// Returns whether an operator should know: clients are turned away, or may be hostile.
     const fn is_pressure(self) -> bool {
-        !matches!(self, Self::IdleTimeout | Self::BodySize)
+        !matches!(self, Self::IdleTimeout | Self::BodySize | Self::CertificateRevoked | Self::CertificateExpired)
     }
 }
 

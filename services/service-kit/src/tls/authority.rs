@@ -2,12 +2,20 @@
 
 use std::net::IpAddr;
 
+use domain::time::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _,
+    RevokedCertParams, SanType, SerialNumber,
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use x509_parser::{
+    prelude::{FromDer as _, X509Certificate},
+    time::ASN1Time,
 };
 
-use super::{Identity, dns_name};
+use super::{Identity, RevocationReason, Serial, Validity, dns_name, validity};
+use crate::clock;
 
 /// A CA cannot be used, or cannot issue a certificate.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +31,18 @@ pub enum AuthorityError {
     /// A key or certificate cannot be created.
     #[error("cannot create a key or a certificate")]
     Create(#[source] rcgen::Error),
-    /// The CA's own files cannot be used.
-    #[error("the CA's certificate or private key is invalid; both must be PEM, the key PKCS #8")]
-    Invalid(#[source] rcgen::Error),
+    /// No random numbers, or no time in the range of certificates.
+    #[error("cannot create the serial number or the dates of a certificate; check the clock of this host")]
+    Serial,
+    /// The CA's certificate cannot be used.
+    #[error("the CA's certificate is invalid: {0}; restore it from a backup")]
+    Certificate(String),
+    /// The CA's private key cannot be used.
+    #[error("the CA's private key is invalid: {0}; restore it from a backup")]
+    Key(String),
+    /// The CA's private key belongs to another certificate.
+    #[error("the CA's certificate is for another private key; restore the one that belongs to it")]
+    OtherKey,
 }
 
 /// What a certificate is for.
@@ -54,10 +71,22 @@ impl std::fmt::Debug for Issued {
     }
 }
 
+/// A certificate that is revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// Its serial number.
+    pub serial: Serial,
+    /// When it was revoked.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: RevocationReason,
+}
+
 /// A private CA with its key.
 pub struct CertificateAuthority {
     certificate: String,
     issuer: Issuer<'static, KeyPair>,
+    validity: Validity,
 }
 
 impl std::fmt::Debug for CertificateAuthority {
@@ -67,7 +96,8 @@ impl std::fmt::Debug for CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// Creates a CA. A client that trusts two CAs of the same name tries the wrong one, so the name should be unique.
+    /// Creates a CA that is valid for ten years. A client that trusts two CAs of the same name tries the wrong one, so the
+    /// name should be unique.
     ///
     /// # Errors
     /// [`AuthorityError::Create`]
@@ -78,18 +108,41 @@ impl CertificateAuthority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let validity = Validity::starting(clock::now(), validity::CA_LIFETIME_DAYS);
+        date(&mut params, validity)?;
         let certificate = params.self_signed(&key).map_err(AuthorityError::Create)?.pem();
-        Ok(Self { certificate, issuer: Issuer::new(params, key) })
+        Ok(Self { certificate, issuer: Issuer::new(params, key), validity })
     }
 
     /// Reads a CA from its certificate and its private key (PEM).
     ///
     /// # Errors
-    /// [`AuthorityError::Invalid`]
+    /// [`AuthorityError::Certificate`], [`AuthorityError::Key`] or [`AuthorityError::OtherKey`], by what is wrong.
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, AuthorityError> {
-        let key = KeyPair::from_pem(key).map_err(AuthorityError::Invalid)?;
-        let issuer = Issuer::from_ca_cert_pem(certificate, key).map_err(AuthorityError::Invalid)?;
-        Ok(Self { certificate: certificate.to_owned(), issuer })
+        if let Some(why) = damage(certificate.as_bytes()) {
+            return Err(AuthorityError::Certificate(why.to_owned()));
+        }
+        if let Some(why) = damage(key.as_bytes()) {
+            return Err(AuthorityError::Key(why.to_owned()));
+        }
+        let wrong = |why: &dyn std::fmt::Display| AuthorityError::Certificate(why.to_string());
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|why| wrong(&why))?;
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|why| wrong(&why))?;
+        let key = KeyPair::from_pem(key).map_err(|why| AuthorityError::Key(why.to_string()))?;
+        if parsed.public_key().raw != key.subject_public_key_info() {
+            return Err(AuthorityError::OtherKey);
+        }
+        let time = |time: ASN1Time| Timestamp::from_millis(time.timestamp().saturating_mul(1000));
+        let validity =
+            Validity { not_before: time(parsed.validity().not_before), not_after: time(parsed.validity().not_after) };
+        let issuer = Issuer::from_ca_cert_pem(certificate, key).map_err(|why| wrong(&why))?;
+        Ok(Self { certificate: certificate.to_owned(), issuer, validity })
+    }
+
+    /// Returns from when until when the CA is valid.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// Returns the CA's certificate (PEM).
@@ -104,15 +157,91 @@ impl CertificateAuthority {
         self.issuer.key().serialize_pem()
     }
 
-    /// Issues a certificate.
+    /// Issues a certificate that is valid for [`super::LIFETIME_DAYS`] days.
     ///
     /// # Errors
-    /// [`AuthorityError::Name`] if the bearer's name is not possible in a certificate, or [`AuthorityError::Create`].
+    /// As [`Self::issue_for`].
     pub fn issue(&self, bearer: Bearer<'_>) -> Result<Issued, AuthorityError> {
+        self.issue_for(bearer, Validity::starting(clock::now(), validity::LIFETIME_DAYS))
+    }
+
+    /// Issues a certificate. It is valid as long as asked, but not longer than the CA.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Name`] if the bearer's name is not possible in a certificate, [`AuthorityError::Serial`], or
+    /// [`AuthorityError::Create`].
+    pub fn issue_for(&self, bearer: Bearer<'_>, validity: Validity) -> Result<Issued, AuthorityError> {
         let key = KeyPair::generate().map_err(AuthorityError::Create)?;
-        let certificate = params(bearer)?.signed_by(&key, &self.issuer).map_err(AuthorityError::Create)?;
+        let mut params = params(bearer)?;
+        // The verifier finds the right CA by it if the CA was replaced by one of the same name (RFC 5280 §4.2.1.1).
+        params.use_authority_key_identifier_extension = true;
+        date(&mut params, Validity { not_after: validity.not_after.min(self.validity.not_after), ..validity })?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Create)?;
         Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+
+    /// Signs a list of all certificates that are revoked (PEM), for servers that are not ours, such as etcd. It stays valid
+    /// as long as the CA: etcd reads the file in every handshake, and it is replaced when it changes.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Serial`] or [`AuthorityError::Create`].
+    pub fn revocation_list(&self, revoked: &[Revoked], now: Timestamp) -> Result<String, AuthorityError> {
+        let entry = |revoked: &Revoked| {
+            Ok(RevokedCertParams {
+                serial_number: SerialNumber::from_slice(revoked.serial.bytes()),
+                revocation_time: time(revoked.at)?.to_datetime(),
+                reason_code: code(revoked.reason),
+                invalidity_date: None,
+            })
+        };
+        let list = CertificateRevocationListParams {
+            this_update: time(now)?.to_datetime(),
+            next_update: time(self.validity.not_after)?.to_datetime(),
+            // It must grow (RFC 5280 §5.2.3).
+            crl_number: SerialNumber::from(u64::try_from(now.millis()).unwrap_or(0)),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect::<Result<_, AuthorityError>>()?,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).map_err(AuthorityError::Create)
+    }
+}
+
+/// Says how a PEM file is damaged, if it is empty or cut off.
+pub(super) fn damage(pem: &[u8]) -> Option<&'static str> {
+    let has = |word: &[u8]| pem.windows(word.len()).filter(|window| *window == word).count();
+    if pem.trim_ascii().is_empty() {
+        Some("it is empty")
+    } else if has(b"-----BEGIN ") > has(b"-----END ") {
+        Some("it is cut off: an END line is missing")
+    } else {
+        None
+    }
+}
+
+const fn code(reason: RevocationReason) -> Option<rcgen::RevocationReason> {
+    match reason {
+        // It should be left out (RFC 5280 §5.3.1).
+        RevocationReason::Unspecified => None,
+        RevocationReason::KeyCompromise => Some(rcgen::RevocationReason::KeyCompromise),
+        RevocationReason::AffiliationChanged => Some(rcgen::RevocationReason::AffiliationChanged),
+        RevocationReason::Superseded => Some(rcgen::RevocationReason::Superseded),
+        RevocationReason::CessationOfOperation => Some(rcgen::RevocationReason::CessationOfOperation),
+        RevocationReason::PrivilegeWithdrawn => Some(rcgen::RevocationReason::PrivilegeWithdrawn),
+    }
+}
+
+fn time(at: Timestamp) -> Result<ASN1Time, AuthorityError> {
+    ASN1Time::from_timestamp(at.millis().div_euclid(1000)).map_err(|_| AuthorityError::Serial)
+}
+
+/// Gives a certificate its dates and a serial number.
+fn date(params: &mut CertificateParams, validity: Validity) -> Result<(), AuthorityError> {
+    params.not_before = time(validity.not_before)?.to_datetime();
+    params.not_after = time(validity.not_after)?.to_datetime();
+    let serial = Serial::random().ok_or(AuthorityError::Serial)?;
+    params.serial_number = Some(SerialNumber::from_slice(serial.bytes()));
+    Ok(())
 }
 
 fn params(bearer: Bearer<'_>) -> Result<CertificateParams, AuthorityError> {

@@ -106,6 +106,8 @@ impl Row {
         let template = (self.template)();
         match follower.of {
             Some(of) => template.path(&[&rack, &of]),
+            // What belongs to the datacenter is followed as a whole.
+            None if !self.path.contains("{rack}") => template.path(&[]),
             None => template.path(&[&rack]),
         }
     }

@@ -27,6 +27,7 @@ fn samples() -> Vec<(String, Parsed)> {
     let path = |key: &str| key.to_owned();
     vec![
         (path(incarnation().path()), Parsed::Incarnation {}),
+        (path(revoked_certificate("0a1b").path()), Parsed::RevokedCertificate { serial: text("0a1b") }),
         (path(super::rack(rack).path()), Parsed::Rack { rack }),
         (path(name("rack", "r1").path()), Parsed::Name { kind: text("rack"), name: text("r1") }),
         (path(super::mac(mac).path()), Parsed::Mac { mac }),
@@ -217,7 +218,8 @@ fn each_service_follows_what_the_table_says_and_nothing_else() {
         followed.sort_unstable();
         followed
     };
-    let always = [format!("{ROOT}dc/incarnation"), format!("{ROOT}dc/rack/{rack}")];
+    let always = ["incarnation".to_owned(), format!("rack/{rack}"), "revoked-certificate/".to_owned()];
+    let always = always.map(|path| format!("{ROOT}dc/{path}"));
     for (service, others) in [
         (Service::Power, &["node/", "power-service/"][..]),
         (Service::Storage, &["storage-service/"]),
