@@ -1,5 +1,5 @@
-//! Creates two private CAs and the certificates of each process. Existing files are kept, except for certificates whose
-//! identity is not the one that their bearer must have: earlier releases wrote identities in another form.
+//! Creates two private CAs and the certificates of each process. Existing files are kept as long as they can be used;
+//! `certificate` renews them.
 //!
 //! The mesh's CA certifies services and operators for calls. etcd's CA certifies etcd's members, the services as users of
 //! etcd, and etcd's administrator, but no operator: with the certificate of an operator etcd cannot be reached.
@@ -11,19 +11,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use domain::service::Service;
 use keyspace::access;
-use service_kit::tls::{Bearer, CertificateAuthority, Files, Identity, Role, certificate_identity, is_operator_name};
+use service_kit::tls::{Files, Identity};
+
+use crate::{
+    certificate::{Authorities, Issuer, Ledger, Made, Subject, Wanted, Why, ensure_all},
+    console::say,
+};
 
 /// Name in the certificate of a member of our etcd, by which members know each other: users of etcd have certificates of the
 /// same CA.
 pub(crate) const ETCD_PEER: &str = "etcd-member.ironmesh.internal";
 
+/// Names of certificates that belong to no service, as those of their files.
+const OPERATOR: &str = "operator";
+const ADMINISTRATOR: &str = "etcd-root";
+const ETCD_MEMBER: &str = "etcd-member";
+
 /// The certificates and keys of a rack.
 #[derive(Debug, Clone)]
 pub(crate) struct Certs {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     rack: String,
     /// Certificate of the operator.
     pub(crate) operator: Files,
@@ -31,6 +41,8 @@ pub(crate) struct Certs {
     pub(crate) administrator: Files,
     /// Certificate of the member of etcd.
     pub(crate) etcd: Files,
+    /// List of the certificates that etcd refuses.
+    pub(crate) revoked_for_etcd: PathBuf,
     /// Key that encrypts the secrets in the store.
     pub(crate) sealing_key: PathBuf,
 }
@@ -38,12 +50,34 @@ pub(crate) struct Certs {
 impl Certs {
     /// Returns the certificate files of a service.
     pub(crate) fn of(&self, service: Service) -> Files {
-        files(&self.folder, &self.name(service))
+        Issuer::Mesh.files(&self.folder, &self.name(service))
     }
 
     /// Returns the certificate files of a service as a user of etcd.
     pub(crate) fn for_etcd(&self, service: Service) -> Files {
-        etcd_files(&self.folder, &format!("{}-etcd", self.name(service)))
+        Issuer::Etcd.files(&self.folder, &self.name_for_etcd(service))
+    }
+
+    /// Returns the certificates that must exist.
+    pub(crate) fn wanted(&self) -> Vec<Wanted> {
+        let wanted = |name: &str, issuer, subject| Wanted { name: name.to_owned(), issuer, subject };
+        let mut all = Vec::new();
+        for service in Service::ALL {
+            let rack = if service == Service::Scheduler { "" } else { &self.rack };
+            let identity = Identity::Service { service, rack: rack.to_owned() };
+            all.push(wanted(&self.name(service), Issuer::Mesh, Subject::Identity(identity.uri())));
+            let user = Subject::EtcdUser(access::user(service, rack));
+            all.push(wanted(&self.name_for_etcd(service), Issuer::Etcd, user));
+        }
+        all.push(wanted(OPERATOR, Issuer::Mesh, Subject::Identity(Identity::admin("admin").uri())));
+        all.push(wanted(ADMINISTRATOR, Issuer::Etcd, Subject::EtcdUser(access::ADMINISTRATOR.to_owned())));
+        let hosts = ["127.0.0.1", "localhost", ETCD_PEER].map(str::to_owned);
+        all.push(wanted(ETCD_MEMBER, Issuer::Etcd, Subject::Hosts(hosts.into())));
+        all
+    }
+
+    fn name_for_etcd(&self, service: Service) -> String {
+        format!("{}-etcd", self.name(service))
     }
 
     fn name(&self, service: Service) -> String {
@@ -54,7 +88,7 @@ impl Certs {
 
 /// Returns the certificate files of etcd's administrator in the data directory of an `ironmesh up`.
 pub(crate) fn administrator(data: &Path) -> Files {
-    etcd_files(&data.join("certs"), "etcd-root")
+    Issuer::Etcd.files(&data.join("certs"), ADMINISTRATOR)
 }
 
 /// Reads CA, certificate and key (PEM).
@@ -63,116 +97,32 @@ pub(crate) fn read(files: &Files) -> Result<[Vec<u8>; 3]> {
     Ok([read(&files.ca)?, read(&files.certificate)?, read(&files.key)?])
 }
 
-/// Creates the missing files.
+/// Creates the files that are missing, and replaces those that cannot be used or are due.
 pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     let folder = data.join("certs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let (ca, etcd_ca) = (load_or_create(&folder, "ca")?, load_or_create(&folder, "etcd-ca")?);
     let certs = Certs {
         rack: rack.to_owned(),
-        operator: files(&folder, "operator"),
+        operator: Issuer::Mesh.files(&folder, OPERATOR),
         administrator: administrator(data),
-        etcd: etcd_files(&folder, "etcd-member"),
+        etcd: Issuer::Etcd.files(&folder, ETCD_MEMBER),
+        revoked_for_etcd: folder.join(Issuer::Etcd.revocation_list()),
         sealing_key: folder.join("sealing.key"),
         folder,
     };
-    for service in Service::ALL {
-        let rack = if service == Service::Scheduler { "" } else { rack };
-        issue(&ca, &certs.of(service), Bearer::Mesh(&Identity::Service { service, rack: rack.to_owned() }))?;
-        issue(&etcd_ca, &certs.for_etcd(service), Bearer::EtcdUser(&access::user(service, rack)))?;
+    for Made { entry, why } in ensure_all(&certs.folder, &certs.wanted())? {
+        if why != Why::Missing {
+            say(&format!("made certificate {}, valid until {}: {why}", entry.name, entry.validity.not_after));
+        }
     }
-    issue(&ca, &certs.operator, Bearer::Mesh(&Identity::admin("admin")))?;
-    issue(&etcd_ca, &certs.administrator, Bearer::EtcdUser(access::ADMINISTRATOR))?;
-    issue(&etcd_ca, &certs.etcd, Bearer::Host(&["127.0.0.1", "localhost", ETCD_PEER]))?;
+    // Before etcd starts, which does not without it.
+    Authorities::load_or_create(&certs.folder)?.write_revocation_lists(&Ledger::open(&certs.folder)?, &certs.folder)?;
     if !certs.sealing_key.exists() {
         let mut key = [0; 32];
         getrandom::fill(&mut key).context("no random numbers available")?;
         write_secret(&certs.sealing_key, format!("{}\n", hex::encode(key)).as_bytes())?;
     }
     Ok(certs)
-}
-
-/// Creates a certificate for a user, signed by the private CA of the data directory, and a context for it. Returns the
-/// path of the context.
-pub(crate) fn certify(data: &Path, name: &str, role: Role) -> Result<PathBuf> {
-    ensure!(
-        is_operator_name(name),
-        "invalid name {name:?}: use at most 64 letters, digits and -_. and none of the words operator, dc, rack, service and default"
-    );
-    let identity = Identity::Operator { name: name.to_owned(), role };
-    let folder = data.join("certs");
-    let client = data.join("client.toml");
-    ensure!(
-        folder.join("ca.key").exists() && client.exists(),
-        "{} has no private CA; pass the data directory of ironmesh up, or have your own CA sign a certificate \
-         with the URI {:?}",
-        data.display(),
-        identity.uri()
-    );
-    let own = format!("operator-{name}-{}", role.word());
-    let issued = files(&folder, &own);
-    ensure!(
-        !issued.certificate.exists(),
-        "{} already exists; remove it to create another",
-        issued.certificate.display()
-    );
-    issue(&load_or_create(&folder, "ca")?, &issued, Bearer::Mesh(&identity))?;
-    let mut context: toml::Table = fs::read_to_string(&client)?.parse().context("client.toml is invalid")?;
-    context.insert("certificate".to_owned(), format!("certs/{own}.pem").into());
-    context.insert("key".to_owned(), format!("certs/{own}.key").into());
-    let file = data.join(format!("{own}.toml"));
-    fs::write(&file, context.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
-}
-
-fn files(folder: &Path, name: &str) -> Files {
-    Files {
-        ca: folder.join("ca.pem"),
-        certificate: folder.join(format!("{name}.pem")),
-        key: folder.join(format!("{name}.key")),
-    }
-}
-
-fn etcd_files(folder: &Path, name: &str) -> Files {
-    Files { ca: folder.join("etcd-ca.pem"), ..files(folder, name) }
-}
-
-fn load_or_create(folder: &Path, name: &str) -> Result<CertificateAuthority> {
-    let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
-    let (has_certificate, has_key) = (certificate.exists(), key.exists());
-    ensure!(
-        has_certificate == has_key,
-        "{} and {} belong together, but one of them is missing: put it back. To start with a new CA, remove both, and the \
-         certificates that the old one signed",
-        certificate.display(),
-        key.display()
-    );
-    if !has_key {
-        let ca = CertificateAuthority::create(&format!("Ironmesh private CA ({name})"))?;
-        write_secret(&key, ca.key().as_bytes())?;
-        fs::write(&certificate, ca.certificate())?;
-    }
-    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let ca = CertificateAuthority::from_pem(&read(&certificate)?, &read(&key)?);
-    ca.with_context(|| format!("cannot use {} with {}", certificate.display(), key.display()))
-}
-
-/// Creates a certificate and its key, unless they exist with the identity of the bearer.
-fn issue(ca: &CertificateAuthority, files: &Files, bearer: Bearer<'_>) -> Result<()> {
-    if files.certificate.exists() && files.key.exists() && has_identity(files, bearer)? {
-        return Ok(());
-    }
-    let issued = ca.issue(bearer)?;
-    write_secret(&files.key, issued.key.as_bytes())?;
-    fs::write(&files.certificate, issued.certificate)?;
-    Ok(())
-}
-
-fn has_identity(files: &Files, bearer: Bearer<'_>) -> Result<bool> {
-    let Bearer::Mesh(identity) = bearer else { return Ok(true) };
-    let shown = files.certificate.display();
-    let pem = fs::read(&files.certificate).with_context(|| format!("cannot read {shown}"))?;
-    Ok(certificate_identity(&pem).as_ref() == Some(identity))
 }
 
 /// Writes a file that is readable only by its owner.
@@ -202,36 +152,66 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_with_another_identity_is_replaced() {
+    fn a_certificate_that_cannot_be_used_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let certs = prepare(folder.path(), "r1").unwrap();
-        let power = certs.of(Service::Power);
-        let ca = load_or_create(&folder.path().join("certs"), "ca").unwrap();
-        // As if the data directory were of another rack, or of a release with other identities.
-        for other in [Bearer::Mesh(&Identity::admin("ann")), Bearer::Host(&["power-service.r1.ironmesh.internal"])] {
-            let issued = ca.issue(other).unwrap();
-            fs::write(&power.certificate, issued.certificate).unwrap();
-            fs::write(&power.key, issued.key).unwrap();
+        let (power, pxe, member) = (certs.of(Service::Power), certs.of(Service::Pxe), certs.etcd.clone());
+        let [good, good_key, other_key] =
+            [&power.certificate, &power.key, &pxe.key].map(|file| fs::read(file).unwrap());
+        let cut = &good[..good.len() / 2];
+        // What the certificate and the key of power-service become.
+        for (case, certificate, key) in [
+            ("an empty certificate", &b""[..], &good_key[..]),
+            ("an empty key", &good[..], b""),
+            ("a cut certificate", cut, &good_key),
+            ("a cut key", &good, &good_key[..40]),
+            ("the key of another certificate", &good, &other_key),
+            ("no PEM", b"\x30\x82", &good_key),
+            ("another identity", &fs::read(&pxe.certificate).unwrap(), &other_key),
+            ("another CA's", &fs::read(&member.certificate).unwrap(), &fs::read(&member.key).unwrap()),
+        ] {
+            fs::write(&power.certificate, certificate).unwrap();
+            fs::write(&power.key, key).unwrap();
             prepare(folder.path(), "r1").unwrap();
-            let identity = certificate_identity(&fs::read(&power.certificate).unwrap());
-            assert_eq!(identity, Some(Identity::Service { service: Service::Power, rack: "r1".to_owned() }));
-            service_kit::tls::Tls::load(power.clone()).unwrap();
+            let facts = service_kit::tls::check_files(&power).unwrap();
+            let identity = Some(Identity::Service { service: Service::Power, rack: "r1".to_owned() });
+            assert_eq!(facts.identity, identity, "{case}");
+            assert_ne!(fs::read(&power.certificate).unwrap(), good, "{case}");
         }
+        fs::remove_file(&power.key).unwrap();
+        prepare(folder.path(), "r1").unwrap();
+        service_kit::tls::check_files(&power).unwrap();
     }
 
     #[test]
-    fn a_user_is_given_a_certificate_of_a_role_once() {
+    fn a_ca_that_cannot_be_used_is_named_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let refused = certify(folder.path(), "ann", Role::Reader).unwrap_err().to_string();
-        assert!(refused.contains("spiffe://ironmesh/dc/default/operator/ann/reader"), "{refused}");
         prepare(folder.path(), "r1").unwrap();
-        fs::write(folder.path().join("client.toml"), "endpoint = \"h:1\"\nca = \"certs/ca.pem\"\n").unwrap();
-        let context = certify(folder.path(), "ann", Role::Reader).unwrap();
-        let text = fs::read_to_string(context).unwrap();
-        assert!(text.contains("h:1") && text.contains("certs/operator-ann-reader.key"), "{text}");
-        service_kit::tls::Tls::load(files(&folder.path().join("certs"), "operator-ann-reader")).unwrap();
-        for wrong in ["ann", "", "a/b", "operator", "a@b"] {
-            assert!(certify(folder.path(), wrong, Role::Reader).is_err(), "{wrong}");
+        let path = |name: &str| folder.path().join("certs").join(name);
+        let cut = fs::read_to_string(path("ca.pem")).unwrap();
+        let cut = cut[..200].to_owned();
+        let other_key = fs::read_to_string(path("etcd-ca.key")).unwrap();
+        // The file, what it becomes (`None`: it is removed), and what the error says.
+        for (name, content, words) in [
+            ("ca.pem", Some(""), "the CA's certificate is invalid: it is empty; restore it"),
+            ("ca.pem", Some(&cut), "it is cut off"),
+            ("ca.key", Some(""), "the CA's private key is invalid: it is empty; restore it"),
+            ("ca.key", Some("-----BEGIN PRIVATE KEY-----\nMIG"), "it is cut off"),
+            ("ca.key", Some(&other_key), "for another private key"),
+            ("etcd-ca.pem", Some("hello"), "the CA's certificate is invalid"),
+            ("etcd-ca.key", None, "one of them is missing"),
+            ("ca.pem", None, "one of them is missing"),
+            ("issued.json", Some(""), "issued.json is damaged: restore it"),
+        ] {
+            let before = fs::read(path(name)).unwrap();
+            match content {
+                Some(content) => fs::write(path(name), content).unwrap(),
+                None => fs::remove_file(path(name)).unwrap(),
+            }
+            let error = format!("{:#}", prepare(folder.path(), "r1").unwrap_err());
+            assert!(error.contains(words) && error.contains(name), "{name}: {error}");
+            fs::write(path(name), before).unwrap();
         }
+        prepare(folder.path(), "r1").unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! The single binary: the command line, every service by its name, and a whole rack from one command.
 
+mod certificate;
 mod certs;
 mod console;
 mod leftover_etcd;
@@ -34,8 +35,8 @@ enum Command {
     Completion(cli::Completion),
     /// Run a whole rack: etcd, all services and certificates.
     Up(up::Options),
-    /// Create a certificate and a context for a user, and print the path of the context.
-    Certificate(up::Certificate),
+    /// Create a certificate and a context for a user, or list, renew and revoke certificates.
+    Certificate(certificate::Certificate),
     /// Maintain the store: back up, restore, check.
     ///
     /// These commands access etcd directly and work while the mesh is down.
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
         Command::Ask(command) => ask(global, command),
         Command::Completion(completion) => cli::completion(&completion, &mut Ironmesh::command()),
         Command::Up(options) => up::run(options),
-        Command::Certificate(wanted) => up::certify(&wanted),
+        Command::Certificate(command) => certificate::run(global.output, command),
         Command::Store(command) => store::run(global.output, command),
         Command::PowerService(arguments) => run_with("power-service", &arguments, power_service::run),
         Command::PxeService(arguments) => run_with("pxe-service", &arguments, pxe_service::run),

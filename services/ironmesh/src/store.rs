@@ -18,6 +18,7 @@ use std::{
 pub(crate) use self::health::{QUOTA, is_worth_defragmenting};
 pub(crate) use self::init::{Checks, ensure as ensure_access};
 pub(crate) use self::restore::{clear as clear_restored, restored};
+pub(crate) use self::show::columns;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use keyspace::{Known, Store, snapshot, store::Pem};
@@ -168,6 +169,11 @@ struct AnyService {
 }
 
 impl StoreLocation {
+    /// The store of an `ironmesh up`.
+    pub(crate) fn of(data: &Path) -> Self {
+        Self { data: Some(data.to_owned()), config: None, certificate: None, key: None }
+    }
+
     /// Returns how to reach etcd: at these members, or at those of a service's configuration if there are none.
     fn access(&self, members: &[String]) -> Result<Access> {
         let mut common = if members.is_empty() || self.config.is_some() { self.common()? } else { Common::default() };
@@ -204,7 +210,8 @@ impl StoreLocation {
         Ok(service)
     }
 
-    async fn store(&self) -> Result<Store> {
+    /// Connects to it.
+    pub(crate) async fn store(&self) -> Result<Store> {
         let access = self.access(&[])?;
         access.store(&access.common.etcd).await
     }

@@ -10,6 +10,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,13 +28,13 @@ use service_kit::{
     Host,
     config::{RACK_NAME_RULE, is_rack_name},
     status,
-    tls::Role,
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    certificate::Renewal,
     certs,
-    console::{answer, fail, say},
+    console::{fail, say},
     store::{Checks, ensure_access},
 };
 
@@ -109,32 +110,6 @@ pub(crate) struct Options {
     pub(crate) set: Vec<plan::Setting>,
 }
 
-/// Create a certificate and a context for a user.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ironmesh certificate ann --role reader --data /var/lib/ironmesh")]
-pub(crate) struct Certificate {
-    /// Name of the user.
-    name: String,
-    /// Role of the user: reader reads everything, member uses nodes, service maintains nodes and images, admin has full
-    /// rights.
-    #[arg(long)]
-    role: Role,
-    /// Data directory of `ironmesh up`, with its private CA.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-}
-
-/// Creates the certificate and prints the path of the context.
-pub(crate) fn certify(wanted: &Certificate) -> ExitCode {
-    match certs::certify(&wanted.data, &wanted.name, wanted.role) {
-        Ok(context) => {
-            answer(&context.display().to_string());
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&error),
-    }
-}
-
 pub(crate) fn run(options: Options) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -161,8 +136,11 @@ async fn up(mut options: Options) -> Result<()> {
     } else {
         None
     };
-    let members = own.as_ref().map_or_else(|| options.etcd.clone(), |own| vec![own.endpoint.clone()]);
-    let outcome = Box::pin(with_etcd(&options, &certs, &members, &host)).await;
+    let cluster = Cluster {
+        members: own.as_ref().map_or_else(|| options.etcd.clone(), |own| vec![own.endpoint.clone()]),
+        restart: own.as_ref().map(|own| Arc::clone(&own.restart)),
+    };
+    let outcome = Box::pin(with_etcd(&options, &certs, cluster, &host)).await;
     host.stop();
     let drained = host.drain(STOP_TIMEOUT).await;
     if let Some(own) = own {
@@ -173,10 +151,18 @@ async fn up(mut options: Options) -> Result<()> {
     outcome
 }
 
-async fn with_etcd(options: &Options, certs: &certs::Certs, members: &[String], host: &Host) -> Result<()> {
+/// The etcd that the rack uses.
+struct Cluster {
+    members: Vec<String>,
+    /// Restarts it; `None` if it is not ours.
+    restart: Option<Arc<Notify>>,
+}
+
+async fn with_etcd(options: &Options, certs: &certs::Certs, cluster: Cluster, host: &Host) -> Result<()> {
+    let Cluster { members, restart } = cluster;
     let pem = certs::read(&certs.administrator)?;
     let pem = Pem { ca: &pem[0], certificate: &pem[1], key: &pem[2] };
-    let store = Store::connect(members, pem).await.context("cannot create the etcd client")?;
+    let store = Store::connect(&members, pem).await.context("cannot create the etcd client")?;
     tokio::select! {
         outcome = prepare(options, &store) => outcome?,
         () = host.stopping() => return Ok(()),
@@ -193,7 +179,16 @@ async fn with_etcd(options: &Options, certs: &certs::Certs, members: &[String], 
     if owns_etcd {
         host.spawn(etcd_space::run(store.clone(), host.clone()));
     }
-    let children = plan::children(options, certs, members)?;
+    let renewal = Renewal {
+        folder: certs.folder.clone(),
+        wanted: certs.wanted(),
+        administrator: certs.administrator.clone(),
+        members: members.clone(),
+        store: store.clone(),
+        restart_etcd: restart,
+    };
+    host.spawn(renewal.run(host.clone()));
+    let children = plan::children(options, certs, &members)?;
     for child in &children {
         child.write_config()?;
         host.spawn(child.clone().keep(host.clone(), store.clone(), rack));

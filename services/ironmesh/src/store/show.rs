@@ -64,7 +64,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).into()
 }
 
-fn columns(heading: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn columns(heading: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut lines = vec![heading.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>()];
     lines.extend(rows);
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0);

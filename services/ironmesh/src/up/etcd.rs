@@ -5,13 +5,17 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::Host;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    sync::Notify,
+};
 
 use crate::{
     certs::{Certs, ETCD_PEER},
@@ -31,6 +35,8 @@ pub(crate) struct Etcd {
     host: Host,
     /// Client endpoint, `https://127.0.0.1:port`.
     pub(crate) endpoint: String,
+    /// Restarts it when it is notified.
+    pub(crate) restart: Arc<Notify>,
 }
 
 /// Command line of etcd.
@@ -61,6 +67,8 @@ pub(crate) async fn start(data: &Path, certs: &Certs) -> Result<Etcd> {
         ("cert-file", certificate.clone()),
         ("key-file", key.clone()),
         ("trusted-ca-file", ca.clone()),
+        ("client-crl-file", path(&certs.revoked_for_etcd)),
+        ("peer-crl-file", path(&certs.revoked_for_etcd)),
         ("peer-cert-file", certificate),
         ("peer-key-file", key),
         ("peer-trusted-ca-file", ca),
@@ -74,8 +82,9 @@ pub(crate) async fn start(data: &Path, certs: &Certs) -> Result<Etcd> {
     let start = EtcdCommand { data: data.to_owned(), arguments: arguments.chain(switches).collect() };
     let child = start.spawn()?;
     let host = Host::default();
-    host.spawn(start.keep(child, host.clone()));
-    Ok(Etcd { host, endpoint })
+    let restart = Arc::new(Notify::new());
+    host.spawn(start.keep(child, host.clone(), Arc::clone(&restart)));
+    Ok(Etcd { host, endpoint, restart })
 }
 
 impl EtcdCommand {
@@ -94,8 +103,8 @@ impl EtcdCommand {
         Ok(child)
     }
 
-    /// Restarts etcd when it exits, until the host stops; then stops it.
-    async fn keep(self, child: Child, host: Host) {
+    /// Restarts etcd when it exits or is to be restarted, until the host stops; then stops it.
+    async fn keep(self, child: Child, host: Host, restart: Arc<Notify>) {
         let mut child = Some(child);
         loop {
             if let Some(mut running) = child.take() {
@@ -104,6 +113,7 @@ impl EtcdCommand {
                         tracing::warn!(?ended, "etcd exited");
                         say(&format!("etcd exited, restarting it (log: {})", self.data.join("etcd.log").display()));
                     }
+                    () = restart.notified() => end(running).await,
                     () = host.stopping() => return end(running).await,
                 }
             }

@@ -348,6 +348,55 @@ mod tests {
     }
 
     #[test]
+    fn certificates_are_valid_for_90_days_or_less_and_a_ca_for_ten_years() {
+        use crate::tls::CertificateFacts;
+        let ca = CertificateAuthority::create("CA of a test").unwrap();
+        let now = clock::now();
+        let days = |pem: &str| {
+            let validity = CertificateFacts::of_pem(pem.as_bytes()).unwrap().validity;
+            assert!(validity.not_before < now, "it is backdated");
+            (validity.left(now).as_secs() + 60) / 86_400
+        };
+        assert_eq!(days(ca.certificate()), 3650);
+        let ann = Identity::admin("ann");
+        let power = Identity::Service { service: Service::Power, rack: String::new() };
+        for bearer in [Bearer::Mesh(&ann), Bearer::Mesh(&power), Bearer::Host(&["h"]), Bearer::EtcdUser("root")] {
+            assert_eq!(days(&ca.issue(bearer).unwrap().certificate), 90, "{bearer:?}");
+            for (asked, given) in [(1, 1), (30, 30), (90, 90), (3649, 3649), (5000, 3650)] {
+                let issued = ca.issue_for(bearer, Validity::starting(now, asked)).unwrap();
+                assert_eq!(days(&issued.certificate), given, "{bearer:?}, not longer than the CA");
+                let (_, pem) = parse_x509_pem(issued.certificate.as_bytes()).unwrap();
+                let certificate = pem.parse_x509().unwrap();
+                assert!((15..=17).contains(&certificate.raw_serial().len()), "128 bits");
+            }
+        }
+    }
+
+    #[test]
+    fn a_revocation_list_has_all_serial_numbers_with_their_reasons() {
+        use x509_parser::revocation_list::CertificateRevocationList;
+        let ca = CertificateAuthority::create("CA of a test").unwrap();
+        let now = clock::now();
+        for reasons in [&[][..], &[RevocationReason::Unspecified], &RevocationReason::ALL] {
+            let revoked = |(number, reason): (usize, &RevocationReason)| Revoked {
+                serial: Serial::new(&[0x80, u8::try_from(number).unwrap()]),
+                at: now,
+                reason: *reason,
+            };
+            let revoked: Vec<_> = reasons.iter().enumerate().map(revoked).collect();
+            let list = ca.revocation_list(&revoked, now).unwrap();
+            let (_, pem) = parse_x509_pem(list.as_bytes()).unwrap();
+            let (_, list) = CertificateRevocationList::from_der(&pem.contents).unwrap();
+            let listed: Vec<_> =
+                list.iter_revoked_certificates().map(|entry| Serial::new(entry.raw_serial())).collect();
+            let expected: Vec<_> = revoked.iter().map(|revoked| revoked.serial.clone()).collect();
+            assert_eq!(listed, expected);
+            let with_reason = list.iter_revoked_certificates().filter(|entry| entry.reason_code().is_some()).count();
+            assert_eq!(with_reason, reasons.len().saturating_sub(1));
+        }
+    }
+
+    #[test]
     fn a_ca_is_the_same_after_it_was_read_from_its_files() {
         let ca = CertificateAuthority::create("CA of a test").unwrap();
         let again = CertificateAuthority::from_pem(ca.certificate(), &ca.key()).unwrap();

@@ -1,0 +1,307 @@
+//! `ironmesh certificate`: creates, lists, renews and revokes the certificates of the private CAs of an `ironmesh up`.
+
+mod durable;
+mod issue;
+mod ledger;
+mod list;
+mod renewal;
+mod select;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, Subcommand};
+use service_kit::{
+    clock,
+    tls::{Due, Identity, LIFETIME_DAYS, RevocationReason, Role, is_operator_name},
+};
+
+use self::ledger::{Entry, Revocation};
+pub(crate) use self::{
+    issue::{Authorities, Made, Wanted, Why, ensure_all},
+    ledger::{Issuer, Ledger, Subject},
+    renewal::Renewal,
+};
+use crate::{
+    console::{answer, fail, say},
+    store::StoreLocation,
+};
+
+/// Create a certificate and a context for a user, or list, renew and revoke certificates.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  ironmesh certificate ann --role reader --data /var/lib/ironmesh\n  \
+                  ironmesh certificate list --data /var/lib/ironmesh\n  \
+                  ironmesh certificate revoke ann --reason key-compromise --data /var/lib/ironmesh"
+)]
+pub(crate) struct Certificate {
+    #[command(subcommand)]
+    command: Option<CertificateCommand>,
+    #[command(flatten)]
+    create: Option<Create>,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertificateCommand {
+    /// List all certificates that the CAs have issued.
+    ///
+    /// A certificate is valid, due (two thirds of its life are over), expired or revoked. A replaced one is still valid:
+    /// revoke it if another person may have its key.
+    List(DataDirectory),
+    /// Renew certificates.
+    ///
+    /// Without a name, renews all that are due. Running services use the new certificates without a restart. ironmesh up
+    /// renews the certificates of its services by itself. A certificate that was revoked is not renewed.
+    #[command(after_help = "Example:\n  ironmesh certificate renew ann --data /var/lib/ironmesh")]
+    Renew(Renew),
+    /// Revoke certificates.
+    ///
+    /// All services refuse them within seconds, and end connections that are open with them. It cannot be undone. A service
+    /// of a running ironmesh up gets a new certificate at once; an operator does not.
+    #[command(
+        after_help = "Example:\n  ironmesh certificate revoke ann --reason privilege-withdrawn --data /var/lib/ironmesh"
+    )]
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+struct DataDirectory {
+    /// Data directory of `ironmesh up`, with its private CAs.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// Name of the user.
+    name: String,
+    /// Role of the user: reader reads everything, member uses nodes, service maintains nodes and images, admin has full
+    /// rights.
+    #[arg(long)]
+    role: Role,
+    #[command(flatten)]
+    lifetime: Lifetime,
+    #[command(flatten)]
+    data: DataDirectory,
+}
+
+#[derive(Debug, Args)]
+struct Lifetime {
+    /// Number of days for which the certificate is valid.
+    #[arg(long, value_name = "N", default_value_t = LIFETIME_DAYS,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(LIFETIME_DAYS)))]
+    days: u16,
+}
+
+#[derive(Debug, Args)]
+struct Renew {
+    /// Name as in the list, name of an operator, or name of a service.
+    name: Option<String>,
+    #[command(flatten)]
+    lifetime: Lifetime,
+    #[command(flatten)]
+    data: DataDirectory,
+}
+
+#[derive(Debug, Args)]
+struct Revoke {
+    /// Serial number (or its first 8 digits or more), name as in the list, name of an operator, or name of a service.
+    #[arg(value_name = "SERIAL|NAME")]
+    which: String,
+    /// Why: unspecified, key-compromise, affiliation-changed, superseded, cessation-of-operation or privilege-withdrawn.
+    #[arg(long, default_value = "unspecified", value_parser = reason)]
+    reason: RevocationReason,
+    /// Revoke the certificate of the last administrator, too.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    data: DataDirectory,
+}
+
+fn reason(text: &str) -> Result<RevocationReason> {
+    let known = RevocationReason::ALL.into_iter().find(|reason| reason.word() == text);
+    known.with_context(|| {
+        format!(
+            "unknown reason {text:?}; the reasons are {}",
+            RevocationReason::ALL.map(RevocationReason::word).join(", ")
+        )
+    })
+}
+
+/// Runs a command.
+pub(crate) fn run(format: cli::Format, command: Certificate) -> ExitCode {
+    let outcome = match (command.command, command.create) {
+        (Some(CertificateCommand::List(DataDirectory { data })), _) => show(format, &data),
+        (Some(CertificateCommand::Renew(command)), _) => renew(&command),
+        (Some(CertificateCommand::Revoke(command)), _) => revoke(&command),
+        (None, Some(command)) => {
+            let Create { name, role, lifetime, data } = command;
+            create(&data.data, &name, role, lifetime.days).map(|context| answer(&context.display().to_string()))
+        }
+        // clap shows the help instead.
+        (None, None) => Ok(()),
+    };
+    outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Returns the folder of the certificates in a data directory that has CAs.
+fn folder_of(data: &Path) -> Result<PathBuf> {
+    let folder = data.join("certs");
+    let has_ca = folder.join("ca.key").exists();
+    ensure!(has_ca, "{} has no private CA; pass the data directory of ironmesh up", data.display());
+    Ok(folder)
+}
+
+fn show(format: cli::Format, data: &Path) -> Result<()> {
+    let ledger = Ledger::open(&folder_of(data)?)?;
+    match format {
+        cli::Format::Table => answer(list::table(&ledger, clock::now()).trim_end()),
+        format @ (cli::Format::Json | cli::Format::Yaml | cli::Format::Name) => {
+            answer(cli::written(format, &list::json(&ledger, clock::now())).trim_end());
+        }
+    }
+    Ok(())
+}
+
+/// Creates a certificate for a user, signed by the private CA of the data directory, and a context for it. Returns the
+/// path of the context.
+pub(crate) fn create(data: &Path, name: &str, role: Role, days: u16) -> Result<PathBuf> {
+    ensure!(
+        is_operator_name(name),
+        "invalid name {name:?}: use at most 64 letters, digits and -_. and none of the words operator, dc, rack, service and default"
+    );
+    let identity = Identity::Operator { name: name.to_owned(), role };
+    let folder = data.join("certs");
+    let client = data.join("client.toml");
+    ensure!(
+        folder.join("ca.key").exists() && client.exists(),
+        "{} has no private CA; pass the data directory of ironmesh up, or have your own CA sign a certificate \
+         with the URI {:?}",
+        data.display(),
+        identity.uri()
+    );
+    let own = format!("operator-{name}-{}", role.word());
+    let file = Issuer::Mesh.files(&folder, &own).certificate;
+    ensure!(
+        !file.exists(),
+        "{} already exists; renew it with: ironmesh certificate renew {own} --data {}. If it was revoked, remove it to \
+         create another",
+        file.display(),
+        data.display()
+    );
+    let wanted = Wanted { name: own.clone(), issuer: Issuer::Mesh, subject: Subject::Identity(identity.uri()) };
+    let authorities = Authorities::load_or_create(&folder)?;
+    authorities.issue(&mut Ledger::open(&folder)?, &folder, &wanted, days)?;
+    let mut context: toml::Table = fs::read_to_string(&client)?.parse().context("client.toml is invalid")?;
+    context.insert("certificate".to_owned(), format!("certs/{own}.pem").into());
+    context.insert("key".to_owned(), format!("certs/{own}.key").into());
+    let file = data.join(format!("{own}.toml"));
+    fs::write(&file, context.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+fn renew(command: &Renew) -> Result<()> {
+    let folder = folder_of(&command.data.data)?;
+    let authorities = Authorities::load_or_create(&folder)?;
+    let mut ledger = Ledger::open(&folder)?;
+    let current = ledger.entries.iter().filter(|entry| !ledger.is_replaced(entry));
+    let chosen: Vec<Entry> = match &command.name {
+        Some(name) => select::select(current, name)?.into_iter().cloned().collect(),
+        None => current
+            .filter(|entry| entry.revoked.is_none() && entry.validity.due(clock::now()) != Due::No)
+            .cloned()
+            .collect(),
+    };
+    if let Some(entry) = chosen.iter().find(|entry| entry.revoked.is_some() && entry.subject.is_operator()) {
+        let file = Issuer::Mesh.files(&folder, &entry.name).certificate;
+        bail!(
+            "certificate {} was revoked, and is not renewed. To trust this operator again, remove {} and create a \
+             certificate: ironmesh certificate --help",
+            entry.name,
+            file.display()
+        );
+    }
+    let mut made = Vec::new();
+    for Entry { name, issuer, subject, .. } in chosen {
+        let wanted = Wanted { name, issuer, subject };
+        let entry = authorities.issue(&mut ledger, &folder, &wanted, command.lifetime.days)?;
+        made.push(Made { entry, why: Why::Asked });
+    }
+    for Made { entry, .. } in &made {
+        answer(&format!("{} is valid until {}", entry.name, entry.validity.not_after));
+    }
+    if made.is_empty() {
+        say("no certificate is due");
+    }
+    Ok(())
+}
+
+/// Returns whether no administrator is left once these certificates are revoked.
+fn is_last_administrator(ledger: &Ledger, chosen: &[Entry]) -> bool {
+    let now = clock::now();
+    let good = |entry: &&Entry| entry.subject.is_administrator() && entry.is_good(now);
+    let is_chosen = |entry: &Entry| chosen.iter().any(|chosen| chosen.serial == entry.serial);
+    let left = ledger.entries.iter().filter(good).filter(|entry| !ledger.is_replaced(entry));
+    chosen.iter().any(|entry| good(&entry)) && left.filter(|entry| !is_chosen(entry)).count() == 0
+}
+
+fn revoke(command: &Revoke) -> Result<()> {
+    let folder = folder_of(&command.data.data)?;
+    let chosen = record_revocation(&folder, command)?;
+    for entry in &chosen {
+        answer(&format!("revoked {} ({}), serial number {}", entry.name, entry.subject, entry.serial));
+    }
+    service_kit::tls::install_provider();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let published = runtime.block_on(async {
+        let store = StoreLocation::of(&command.data.data).store().await?;
+        for entry in chosen.iter().filter(|entry| entry.issuer == Issuer::Mesh) {
+            renewal::publish(&store, entry).await?;
+        }
+        anyhow::Ok(())
+    });
+    published.context(
+        "the revocation is recorded, but the services could not be told; ironmesh up tells them within seconds when it runs \
+         and etcd answers",
+    )
+}
+
+/// Records that certificates are revoked, and gives the services among their bearers new ones.
+fn record_revocation(folder: &Path, command: &Revoke) -> Result<Vec<Entry>> {
+    let authorities = Authorities::load_or_create(folder)?;
+    let mut ledger = Ledger::open(folder)?;
+    let (now, which) = (clock::now(), &command.which);
+    let chosen: Vec<Entry> = select::select(ledger.entries.iter(), which)?.into_iter().cloned().collect();
+    let mut chosen: Vec<_> = chosen.into_iter().filter(|entry| entry.is_good(now)).collect();
+    ensure!(!chosen.is_empty(), "the certificates of {which:?} are revoked already or have expired");
+    ensure!(
+        command.force || !is_last_administrator(&ledger, &chosen),
+        "{which:?} has the last certificate with the admin role: without it, no context has full rights. Create another one \
+         first (ironmesh certificate NAME --role admin), or pass --force"
+    );
+    let revocation = Some(Revocation { at: now, reason: command.reason });
+    for entry in ledger.entries.iter_mut().filter(|entry| chosen.iter().any(|other| other.serial == entry.serial)) {
+        entry.revoked = revocation;
+    }
+    ledger.save()?;
+    chosen.iter_mut().for_each(|entry| entry.revoked = revocation);
+    // Before etcd refuses the old ones.
+    for entry in &chosen {
+        if !entry.subject.is_operator() && !ledger.is_replaced(entry) {
+            let Entry { name, issuer, subject, .. } = entry.clone();
+            authorities.issue(&mut ledger, folder, &Wanted { name, issuer, subject }, LIFETIME_DAYS)?;
+        }
+    }
+    authorities.write_revocation_lists(&ledger, folder)?;
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests;

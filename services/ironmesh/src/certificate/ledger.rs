@@ -1,0 +1,267 @@
+//! The record of all certificates that the private CAs of a data directory have issued, beside their keys.
+//!
+//! It is kept in a file and not in the store, because it belongs to the CA: a restored backup of the store must not bring
+//! revoked certificates back, and certificates are renewed before etcd runs.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use service_kit::tls::{
+    Bearer, CertificateAuthority, CertificateFacts, Due, Files, Identity, Issued, RevocationReason, Role, Serial,
+    Validity, check_files,
+};
+
+use super::durable;
+
+/// Name of the file.
+const FILE: &str = "issued.json";
+/// How long a certificate is remembered after it expired.
+const RETENTION: Duration = Duration::from_hours(365 * 24);
+
+/// Which CA signed a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Issuer {
+    /// The mesh's CA.
+    Mesh,
+    /// etcd's CA.
+    Etcd,
+}
+
+impl Issuer {
+    pub(super) const ALL: [Self; 2] = [Self::Mesh, Self::Etcd];
+
+    /// Name of its files, without extension.
+    pub(super) const fn stem(self) -> &'static str {
+        match self {
+            Self::Mesh => "ca",
+            Self::Etcd => "etcd-ca",
+        }
+    }
+
+    /// Name of the list of its revoked certificates.
+    pub(crate) const fn revocation_list(self) -> &'static str {
+        match self {
+            Self::Mesh => "crl.pem",
+            Self::Etcd => "etcd-crl.pem",
+        }
+    }
+
+    /// Returns the files of a certificate that it signed.
+    pub(crate) fn files(self, folder: &Path, name: &str) -> Files {
+        Files {
+            ca: folder.join(format!("{}.pem", self.stem())),
+            certificate: folder.join(format!("{name}.pem")),
+            key: folder.join(format!("{name}.key")),
+        }
+    }
+}
+
+/// What a certificate was issued for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Subject {
+    /// A service or an operator of the mesh, by its URI.
+    Identity(String),
+    /// A user of etcd.
+    EtcdUser(String),
+    /// A server with these names and addresses.
+    Hosts(Vec<String>),
+}
+
+impl Subject {
+    /// Reads it from a certificate.
+    pub(super) fn of(facts: &CertificateFacts) -> Self {
+        match (&facts.identity, &facts.common_name) {
+            (Some(identity), _) => Self::Identity(identity.uri()),
+            (None, Some(user)) => Self::EtcdUser(user.clone()),
+            (None, None) => Self::Hosts(facts.hosts.clone()),
+        }
+    }
+
+    pub(super) fn identity(&self) -> Option<Identity> {
+        if let Self::Identity(uri) = self { Identity::from_uri(uri) } else { None }
+    }
+
+    pub(super) fn is_operator(&self) -> bool {
+        matches!(self.identity(), Some(Identity::Operator { .. }))
+    }
+
+    pub(super) fn is_administrator(&self) -> bool {
+        matches!(self.identity(), Some(Identity::Operator { role: Role::Admin, .. }))
+    }
+
+    /// Returns what a certificate for it may be used for.
+    pub(super) fn purpose(&self) -> &'static str {
+        match (self, self.identity()) {
+            (Self::Identity(_), Some(Identity::Operator { .. })) => "operator",
+            (Self::Identity(_), _) => "service",
+            (Self::EtcdUser(_), _) => "etcd user",
+            (Self::Hosts(_), _) => "etcd member",
+        }
+    }
+
+    pub(super) fn issue(&self, ca: &CertificateAuthority, validity: Validity) -> Result<Issued> {
+        let issued = match self {
+            Self::Identity(uri) => {
+                let identity = Identity::from_uri(uri).with_context(|| format!("{uri} is no identity of ours"))?;
+                ca.issue_for(Bearer::Mesh(&identity), validity)
+            }
+            Self::EtcdUser(user) => ca.issue_for(Bearer::EtcdUser(user), validity),
+            Self::Hosts(hosts) => {
+                let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
+                ca.issue_for(Bearer::Host(&hosts), validity)
+            }
+        };
+        issued.with_context(|| format!("cannot issue a certificate for {self}"))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identity(uri) => f.write_str(uri),
+            Self::EtcdUser(user) => write!(f, "etcd user {user}"),
+            Self::Hosts(hosts) => f.write_str(&hosts.join(", ")),
+        }
+    }
+}
+
+/// A revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Revocation {
+    /// When the certificate was revoked.
+    pub(crate) at: Timestamp,
+    /// Why.
+    pub(crate) reason: RevocationReason,
+}
+
+/// An issued certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) serial: Serial,
+    /// Name of its files, without extension.
+    pub(crate) name: String,
+    pub(crate) issuer: Issuer,
+    pub(crate) subject: Subject,
+    #[serde(flatten)]
+    pub(crate) validity: Validity,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked: Option<Revocation>,
+}
+
+impl Entry {
+    /// Describes an issued certificate.
+    pub(super) fn of(name: &str, issuer: Issuer, facts: &CertificateFacts) -> Self {
+        let (serial, subject) = (facts.serial.clone(), Subject::of(facts));
+        Self { serial, name: name.to_owned(), issuer, subject, validity: facts.validity, revoked: None }
+    }
+
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        self.validity.due(now) == Due::Expired
+    }
+
+    /// Whether servers accept it.
+    pub(super) fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && !self.is_expired(now)
+    }
+}
+
+/// The content of the file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Content {
+    certificates: Vec<Entry>,
+}
+
+/// The record, which other processes cannot change meanwhile.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    folder: PathBuf,
+    /// In the order in which they were issued.
+    pub(crate) entries: Vec<Entry>,
+    _lock: fs::File,
+}
+
+impl Ledger {
+    /// Opens the record in a folder of certificates, and adds certificates that are in the folder and not in the record.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        let lock = folder.join("issued.lock");
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock);
+        let file = file.and_then(|file| file.lock().map(|()| file));
+        let file = file.with_context(|| format!("cannot lock {}", lock.display()))?;
+        let path = folder.join(FILE);
+        let entries = match fs::read(&path) {
+            Ok(text) => parse(&text).with_context(|| {
+                format!(
+                    "{} is damaged: restore it from a backup; without it, certificates that were revoked are valid again",
+                    path.display()
+                )
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let mut ledger = Self { folder: folder.to_owned(), entries, _lock: file };
+        if ledger.adopt()? {
+            ledger.save()?;
+        }
+        Ok(ledger)
+    }
+
+    /// Adds certificates in the folder that are missing, such as those that an earlier release issued.
+    fn adopt(&mut self) -> Result<bool> {
+        let listed = fs::read_dir(&self.folder).with_context(|| format!("cannot read {}", self.folder.display()))?;
+        let mut found: Vec<_> = listed.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        found.retain(|path| path.extension().is_some_and(|extension| extension == "pem"));
+        found.sort();
+        let before = self.entries.len();
+        for path in found {
+            let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+            let facts = fs::read(&path).ok().and_then(|pem| CertificateFacts::of_pem(&pem));
+            let is_new = |facts: &CertificateFacts| self.entries.iter().all(|entry| entry.serial != facts.serial);
+            let is_ca = Issuer::ALL.iter().any(|issuer| issuer.stem() == name);
+            if is_ca || !facts.is_some_and(|facts| is_new(&facts)) {
+                continue;
+            }
+            let issuers = Issuer::ALL.into_iter();
+            let mut ours = issuers.filter_map(|issuer| {
+                let facts = check_files(&issuer.files(&self.folder, name)).ok()?;
+                Some(Entry::of(name, issuer, &facts))
+            });
+            self.entries.extend(ours.next());
+        }
+        Ok(self.entries.len() > before)
+    }
+
+    /// Writes the record. Forgets certificates that expired long ago.
+    pub(crate) fn save(&mut self) -> Result<()> {
+        let now = service_kit::clock::now();
+        self.entries.retain(|entry| now.since(entry.validity.not_after) < RETENTION);
+        let content = Content { certificates: self.entries.clone() };
+        let text = serde_json::to_vec_pretty(&content).context("cannot encode the record of certificates")?;
+        durable::replace(&self.folder.join(FILE), &text, durable::PUBLIC)
+    }
+
+    /// The last certificate with these files.
+    pub(crate) fn latest(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().rfind(|entry| entry.name == name)
+    }
+
+    /// Whether another certificate has taken the place of this one.
+    pub(crate) fn is_replaced(&self, entry: &Entry) -> bool {
+        self.latest(&entry.name).is_some_and(|latest| latest.serial != entry.serial)
+    }
+
+    pub(crate) fn is_revoked(&self, serial: &Serial) -> bool {
+        self.entries.iter().any(|entry| entry.serial == *serial && entry.revoked.is_some())
+    }
+}
+
+fn parse(text: &[u8]) -> serde_json::Result<Vec<Entry>> {
+    serde_json::from_slice::<Content>(text).map(|content| content.certificates)
+}
