@@ -44,8 +44,18 @@ use crate::{
 pub(crate) struct Certificate {
     #[command(subcommand)]
     command: Option<CertificateCommand>,
+    /// Name of the user.
+    #[arg(required = true)]
+    name: Option<String>,
+    /// Role of the user: reader reads everything, member uses nodes, service maintains nodes and images, admin has full
+    /// rights.
+    #[arg(long, required = true)]
+    role: Option<Role>,
     #[command(flatten)]
-    create: Option<Create>,
+    lifetime: Lifetime,
+    /// Data directory of `ironmesh up`, with its private CA.
+    #[arg(long, value_name = "DIR", required = true)]
+    data: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,20 +86,6 @@ struct DataDirectory {
     /// Data directory of `ironmesh up`, with its private CAs.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-}
-
-#[derive(Debug, Args)]
-struct Create {
-    /// Name of the user.
-    name: String,
-    /// Role of the user: reader reads everything, member uses nodes, service maintains nodes and images, admin has full
-    /// rights.
-    #[arg(long)]
-    role: Role,
-    #[command(flatten)]
-    lifetime: Lifetime,
-    #[command(flatten)]
-    data: DataDirectory,
 }
 
 #[derive(Debug, Args)]
@@ -137,16 +133,16 @@ fn reason(text: &str) -> Result<RevocationReason> {
 
 /// Runs a command.
 pub(crate) fn run(format: cli::Format, command: Certificate) -> ExitCode {
-    let outcome = match (command.command, command.create) {
-        (Some(CertificateCommand::List(DataDirectory { data })), _) => show(format, &data),
-        (Some(CertificateCommand::Renew(command)), _) => renew(&command),
-        (Some(CertificateCommand::Revoke(command)), _) => revoke(&command),
-        (None, Some(command)) => {
-            let Create { name, role, lifetime, data } = command;
-            create(&data.data, &name, role, lifetime.days).map(|context| answer(&context.display().to_string()))
+    let Certificate { command, name, role, lifetime, data } = command;
+    let outcome = match (command, name, role, data) {
+        (Some(CertificateCommand::List(DataDirectory { data })), ..) => show(format, &data),
+        (Some(CertificateCommand::Renew(command)), ..) => renew(&command),
+        (Some(CertificateCommand::Revoke(command)), ..) => revoke(&command),
+        (None, Some(name), Some(role), Some(data)) => {
+            create(&data, &name, role, lifetime.days).map(|context| answer(&context.display().to_string()))
         }
-        // clap shows the help instead.
-        (None, None) => Ok(()),
+        // clap requires all of them.
+        (None, ..) => Err(anyhow::anyhow!("pass a name, --role and --data")),
     };
     outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
