@@ -101,9 +101,15 @@ fn root(status: &Status) -> String {
 fn of_certificates(why: &str, endpoint: &str) -> Option<String> {
     let why = clean(why);
     if why.starts_with("received fatal alert") {
+        let next = if why.contains("CertificateExpired") {
+            "it has expired; have it renewed where the CA is: ironmesh certificate renew NAME --data DIR"
+        } else if why.contains("CertificateRevoked") {
+            "it was revoked; ask an administrator for another context: --context FILE"
+        } else {
+            "use one that is valid now and that the site's own CA signed: --context FILE"
+        };
         return Some(format!(
-            "error: the scheduler-service at {endpoint} does not take this context's certificate: {why}\nnext: use one \
-             that is valid now and that the site's own CA signed: --context FILE"
+            "error: the scheduler-service at {endpoint} does not take this context's certificate: {why}\nnext: {next}"
         ));
     }
     why.starts_with("invalid peer certificate").then(|| {

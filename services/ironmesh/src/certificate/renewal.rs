@@ -94,6 +94,8 @@ impl Renewal {
         }
         if progress.cleaned.is_none_or(|cleaned| cleaned.elapsed() > CLEANUP_INTERVAL) {
             clean(&self.store).await?;
+            // Keys that another process has deleted are written again.
+            progress.published.clear();
             progress.cleaned = Some(Instant::now());
         }
         Ok(())
