@@ -54,13 +54,13 @@ impl CertificateFacts {
 }
 
 fn host(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
-            Ok(bytes) => Some(std::net::Ipv4Addr::from(bytes).to_string()),
-            Err(_) => Some(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
-        },
-        _ => None,
+    if let GeneralName::DNSName(name) = name {
+        return Some((*name).to_owned());
+    }
+    let GeneralName::IPAddress(bytes) = name else { return None };
+    match <[u8; 4]>::try_from(*bytes) {
+        Ok(bytes) => Some(std::net::Ipv4Addr::from(bytes).to_string()),
+        Err(_) => Some(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
     }
 }
 
