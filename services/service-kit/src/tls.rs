@@ -283,7 +283,7 @@ pub fn check_files(files: &Files) -> Result<CertificateFacts, Error> {
 
 /// Returns what to do about a handshake that failed because of the peer's certificate.
 #[must_use]
-#[expect(clippy::wildcard_enum_match_arm, reason = "the list of errors grows, and the others say what to do")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the list of errors grows, and most need no advice")]
 pub fn advice(error: &io::Error) -> Option<&'static str> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     let rustls::Error::InvalidCertificate(wrong) = error else { return None };

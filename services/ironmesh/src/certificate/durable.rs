@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// Mode of a file that everybody may read.
+/// Mode of a file that all users may read.
 pub(super) const PUBLIC: u32 = 0o644;
 /// Mode of a file that only its owner may read.
 pub(super) const SECRET: u32 = 0o600;
