@@ -24,6 +24,9 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// milliseconds.
 const MAX_CACHED_CREDENTIALS: usize = 1024;
 
+/// The hash against which passwords are verified if the file has no users.
+const HASH_WITHOUT_USERS: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+
 /// The users in a file with `name:hash` lines, where the hash is bcrypt's.
 #[derive(Debug)]
 pub(super) struct Users {
@@ -73,10 +76,10 @@ impl Users {
         if is_known {
             return Ok(Arc::new(Caller::unrestricted(name)));
         }
-        let (hash, decoy) = (hashes.get(&name).cloned(), decoy(&hashes));
+        let user = name.clone();
         let right = tokio::task::spawn_blocking(move || {
-            let matches = bcrypt::verify(password.expose(), hash.as_deref().unwrap_or(&decoy)).unwrap_or(false);
-            hash.filter(|_| matches)
+            let matches = bcrypt::verify(password.expose(), hash_to_verify(&hashes, &user)).unwrap_or(false);
+            hashes.get(&user).filter(|_| matches).cloned()
         });
         let hash = right.await.ok().flatten().ok_or_else(|| denied("Incorrect username or password"))?;
         self.remember(key, hash);
@@ -126,11 +129,12 @@ impl Users {
     }
 }
 
-/// Returns the hash that the password of an unknown user is compared with. It takes as long as the one of a known user, so
-/// that the time does not tell which names exist: bcrypt's cost is the number after the kind, as in `$2b$12$`.
-fn decoy(hashes: &HashMap<String, String>) -> String {
-    let most = hashes.values().max_by_key(|hash| hash.get(4..6).and_then(|cost| cost.parse::<u8>().ok()));
-    most.map_or_else(|| "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy".to_owned(), Clone::clone)
+/// Returns the hash against which a password is verified. For an unknown name that is the hash of a user whom the name
+/// selects, so that refusing it is as much work as refusing a known name: the cost of a hash is in the file, and
+/// `htpasswd -B` uses another one than most libraries. The time of a refusal does not tell which names exist.
+fn hash_to_verify<'h>(hashes: &'h HashMap<String, String>, name: &str) -> &'h str {
+    let selected = || hashes.iter().min_by_key(|(user, _)| key(user, &Secret::new(name.as_bytes().to_vec())));
+    hashes.get(name).or_else(|| selected().map(|(_, hash)| hash)).map_or(HASH_WITHOUT_USERS, String::as_str)
 }
 
 /// Returns the digest by which credentials are cached.
@@ -210,16 +214,24 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_is_verified_at_the_highest_cost_in_the_file() {
-        // Costs in the file, and the cost of an unknown user's.
-        for (costs, expected) in
-            [(&[][..], 10), (&[4], 4), (&[4, 6], 6), (&[12, 4], 12), (&[10, 10], 10), (&[5, 9, 7], 9)]
-        {
-            let rest = "N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
-            let users = costs.iter().map(|cost: &u8| (format!("user{cost}"), format!("$2y${cost:02}${rest}")));
-            let decoy = decoy(&users.collect());
-            assert_eq!((decoy.len(), decoy.get(4..6).unwrap()), (60, format!("{expected:02}").as_str()), "{costs:?}");
+    fn refusing_an_unknown_name_is_as_much_work_as_refusing_a_known_one() {
+        let cost = |hash: &str| hash.split('$').nth(2).unwrap().to_owned();
+        // The costs of the users' hashes, and those that refusals of unknown names have.
+        for costs in [&["05"][..], &["10"], &["12"], &["05", "12"], &["04", "08", "12"], &["05", "05", "05"]] {
+            let user =
+                |(number, cost): (usize, &&str)| (format!("user{number}"), format!("$2y${cost}${}", "a".repeat(53)));
+            let hashes: HashMap<String, String> = costs.iter().enumerate().map(user).collect();
+            let unknown: Vec<String> = (0..200).map(|number| format!("unknown{number}")).collect();
+            let seen: std::collections::BTreeSet<String> =
+                unknown.iter().map(|name| cost(hash_to_verify(&hashes, name))).collect();
+            assert_eq!(seen, costs.iter().map(|cost| (*cost).to_owned()).collect(), "{costs:?}");
+            assert_eq!(hash_to_verify(&hashes, "user0"), hashes["user0"], "a user has its own hash");
+            let again =
+                unknown.iter().all(|name| hash_to_verify(&hashes, name) == hash_to_verify(&hashes.clone(), name));
+            assert!(again, "the same name is always as much work");
         }
+        assert_eq!(hash_to_verify(&HashMap::new(), "ann"), HASH_WITHOUT_USERS);
+        assert!(HASH_WITHOUT_USERS.len() == 60);
     }
 
     #[test]
