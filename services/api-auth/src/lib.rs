@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | configuration of all methods |
 //! | `authenticator` | selects the method by the headers of a request |
+//! | `sender` | what the head of a request tells of its sender, before credentials |
 //! | `basic`, `keystone`, `jwt` | passwords, Keystone tokens, tokens of an OpenID provider |
 //! | [`role_table`] | the role that an operator's certificate must have for each RPC |
 //! | [`audit`] | records of changes |
@@ -19,8 +20,10 @@ mod jwt;
 mod keystone;
 mod refusal;
 pub mod role_table;
+mod sender;
 mod turns;
 
 pub use authenticator::{Authenticator, Denied};
 pub use config::{AuthConfig, Jwt, Keystone};
 pub use error::Error;
+pub use sender::{SenderError, check_sender};

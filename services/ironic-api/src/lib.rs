@@ -48,7 +48,7 @@ mod webhooks;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Extension, Router, body::Body, extract::State, http::Request, response::Response};
+use axum::{Extension, Router, body::Body, extract::State, http::Request, middleware, response::Response};
 use domain::policy::{Caller, Role};
 use serde_json::{Value, json};
 use service_kit::{
@@ -56,7 +56,7 @@ use service_kit::{
     listener::{AddressKey, BodyBudget, Class, HttpLimits, Limits, Listener, ListenerKind, Peer, Reason},
     outbound_http::Outbound,
 };
-use wire_ironic::{documents, limits, links};
+use wire_ironic::{documents, error::Class as ErrorClass, limits, links};
 
 pub use self::{
     config::{RestAgents, RestTls},
@@ -68,7 +68,7 @@ use self::{
     request::{ApiRequest, ParsedRequest, Source, VersionHeaders},
     response::ApiResponse,
 };
-use api_auth::Authenticator;
+use api_auth::{Authenticator, SenderError, check_sender};
 use scheduler_core::{AppState, node_cache::NodeCache};
 
 /// State that all handlers share.
@@ -98,7 +98,21 @@ pub async fn serve(
     agents: RestAgents,
 ) {
     let api = rest_api(app, auth, outbound, listener.scheme(), listener.limits(), agents);
-    listener.serve(host, Router::new().fallback(handle).with_state(api)).await;
+    let routes = Router::new().fallback(handle).with_state(api).layer(middleware::from_fn(refuse_sender));
+    listener.serve(host, routes).await;
+}
+
+/// Refuses requests that name no server, or that browsers send for pages of other sites.
+async fn refuse_sender(request: Request<Body>, next: middleware::Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let error = match check_sender(&parts) {
+        Ok(()) => return next.run(Request::from_parts(parts, body)).await,
+        Err(error @ SenderError::Host) => ErrorClass::Invalid.error(error.to_string()),
+        Err(error @ SenderError::CrossSite) => ErrorClass::Forbidden.error(error.to_string()),
+    };
+    let origin = audit::origin(&parts);
+    audit::record_refused(&parts, &origin, error.status);
+    response::into_http(&VersionHeaders::default(), Err(error), &origin.request)
 }
 
 /// Returns the API's routes, without a listener and without addresses that are allowed in addition to the usual ones.
