@@ -143,8 +143,11 @@ fn without_secrets(members: &Map<String, Value>, path: &[String]) -> Value {
     let mut masked_members = members.clone();
     let key = path.last().cloned().unwrap_or_default();
     if let Some(value) = masked_members.get_mut("value") {
+        // What is below a secret is one, too.
+        let is_below_secret = path.iter().rev().skip(1).any(|above| fields::is_secret(above, value));
         let masked = fields::masked(Value::Object(Map::from_iter([(key.clone(), value.take())])));
-        *value = masked.get(&key).cloned().unwrap_or_default();
+        *value =
+            if is_below_secret { Value::from(fields::MASK) } else { masked.get(&key).cloned().unwrap_or_default() };
     }
     Value::Object(masked_members)
 }

@@ -20,10 +20,21 @@ fn extra(ops: &Value) -> Value {
 
 #[test]
 fn an_error_quotes_no_secret() {
-    let ops = json!([{"op": "replace", "path": "/driver_info/ipmi_password", "value": "sesame"}]);
-    let error = patched(&ops).unwrap_err();
-    assert!(error.text.contains("can't replace") && !error.text.contains("sesame"), "{error}");
-    assert!(!format!("{:?}", parse(&NODE, Version::MAX, &ops)).contains("sesame"));
+    // Paths that do not exist, and values in which `sesame` is under the name of a secret.
+    for (path, value) in [
+        ("/driver_info/ipmi_password", json!("sesame")),
+        ("/driver_info/redfish_password/x", json!("sesame")),
+        ("/driver_info/deep/password/x/y", json!("sesame")),
+        ("/instance_info/tokens/0", json!(["sesame"])),
+        ("/instance_info/x/y", json!({"auth_token": "sesame"})),
+        ("/driver_info/x/y", json!([{"z": [{"admin_pass": {"hash": "sesame"}}]}])),
+        ("/driver_info/snmp_community/x", json!("sesame")),
+    ] {
+        let ops = json!([{"op": "replace", "path": path, "value": value}]);
+        let error = patched(&ops).unwrap_err();
+        assert!(error.text.contains("Couldn't apply patch") && !error.text.contains("sesame"), "{path}: {error}");
+        assert!(!format!("{:?}", parse(&NODE, Version::MAX, &ops)).contains("sesame"), "{path}");
+    }
 }
 
 #[test]
