@@ -11,6 +11,7 @@ pub mod etcd;
 pub mod fault;
 pub mod firmware;
 pub mod fleet;
+pub mod hostile;
 pub mod ironic;
 pub mod keystone;
 pub mod lab;

@@ -231,6 +231,26 @@ pub struct Running {
 }
 
 impl Running {
+    /// Its service's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.service.name()
+    }
+
+    /// Its pid.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn pid(&self) -> Result<i32> {
+        Ok(self.child.id().context("it has ended")?.try_into()?)
+    }
+
+    /// The file of its log.
+    #[must_use]
+    pub fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Its log.
     ///
     /// # Errors

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -12,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use integration_tests::{
     fault::tell,
     fleet::Fleet,
+    hostile::tokens::{AUDIENCE, ISSUER, issued},
     keystone::{Keystone, PASSWORD, People},
     mesh::Options,
 };
@@ -23,9 +23,6 @@ const SCOPES: &[&str] = &["system", "owner", "lessee", "stranger", "service"];
 const ROLES: &[&str] = &["admin", "manager", "member", "reader", "service"];
 /// Time for which a response of Keystone is cached.
 const SEEN: Duration = Duration::from_secs(3);
-/// Issuer and audience in tokens of an OpenID provider.
-const ISSUER: &str = "https://id.example";
-const AUDIENCE: &str = "ironmesh";
 /// Calls of the matrix. A permitted call fails for another reason, or changes nothing.
 const CALLS: &[(&str, &str, &str)] = &[
     ("GET", "nodes/n1", ""),
@@ -381,16 +378,6 @@ async fn revocation(fleet: &Fleet, keystone: &Keystone, people: &People) -> Resu
     let public = client.get(nodes.trim_end_matches("/nodes")).send().await?;
     ensure!(public.status() == 200, "{public:?}");
     Ok(())
-}
-
-/// Keys and tokens of an OpenID provider, made by PyJWT.
-fn issued(keys: &Path) -> Result<BTreeMap<String, String>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new(folder.join("../target/keystone/bin/python"));
-    let output = command.arg(folder.join("clients/issuer.py")).arg(keys).args([ISSUER, AUDIENCE]).output();
-    let output = output.context("target/keystone is not there; scripts/test installs it")?;
-    ensure!(output.status.success(), "issuer.py: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).context("issuer.py")
 }
 
 #[test]

@@ -11,6 +11,7 @@ use integration_tests::{
     authority::for_etcd,
     etcd::Etcd,
     fault::tell,
+    hostile::{self, Guard, store},
     site::{Running, Site},
 };
 use keyspace::{
@@ -20,14 +21,8 @@ use keyspace::{
     value::Dead,
 };
 use proto::api::v1::CreateRackRequest;
-use service_kit::{
-    clock,
-    tls::{Files, Identity, Role},
-};
+use service_kit::{clock, tls::Files};
 use tokio::time::Instant;
-
-/// Limit of one command, so that a refused handshake is not tried for long.
-const LIMIT: &str = "--command-timeout=2s";
 
 /// A site with a rack and running services of it.
 async fn rack() -> Result<(Site, RackId, Vec<Running>)> {
@@ -43,109 +38,29 @@ async fn rack() -> Result<(Site, RackId, Vec<Running>)> {
     Ok((site, RackId::new(holder.value.id), all))
 }
 
-/// Runs commands with a certificate, all at the same time. Returns those that succeeded.
-fn allowed(site: &Site, files: &Files, commands: &[Vec<String>]) -> Vec<String> {
-    std::thread::scope(|scope| {
-        let running = commands.iter().map(|words| {
-            scope.spawn(move || {
-                let words: Vec<_> = words.iter().map(String::as_str).chain([LIMIT]).collect();
-                site.etcd.ctl_as(files, &words).is_ok()
-            })
-        });
-        let running: Vec<_> = running.collect();
-        let outcomes = running.into_iter().map(|thread| thread.join().unwrap_or(true));
-        let succeeded = commands.iter().zip(outcomes).filter(|(_, succeeded)| *succeeded);
-        succeeded.map(|(words, _)| words.join(" ")).collect()
-    })
-}
-
-fn words(commands: &[&[&str]]) -> Vec<Vec<String>> {
-    commands.iter().map(|words| words.iter().map(|word| (*word).to_owned()).collect()).collect()
-}
-
 #[tokio::test]
-async fn etcd_refuses_the_certificates_of_operators_and_those_of_services_for_the_mesh() -> Result<()> {
-    let site = Site::lit().await?;
-    let commands = words(&[&["get", "/ironmesh/v1/dc/incarnation"], &["put", "/ironmesh/v1/dc/incarnation", "x"]]);
-    let administrator = site.etcd.ctl(&["get", "/ironmesh/v1/dc/incarnation"]);
-    ensure!(administrator.is_ok(), "etcd does not answer: {administrator:?}");
-    let operators = Role::ALL.map(|role| Identity::Operator { name: "ann".to_owned(), role });
-    for (number, bearer) in operators.into_iter().chain(Service::ALL.map(Site::identity)).enumerate() {
-        let files = site.issue(&format!("bearer-{number}"), &bearer)?;
-        let succeeded = allowed(&site, &files, &commands);
-        ensure!(succeeded.is_empty(), "{bearer}: {succeeded:?}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_leaf_writes_its_own_prefix_only_and_reads_what_it_follows() -> Result<()> {
-    let (site, rack, _services) = rack().await?;
+async fn etcd_refuses_what_a_certificate_was_not_issued_for() -> Result<()> {
+    let (site, rack, services) = rack().await?;
     let root = format!("/ironmesh/v1/{rack}");
-    let other = format!("/ironmesh/v1/{}", RackId::new(uuid::Uuid::from_u128(7)));
     let lease = site.etcd.ctl(&["lease", "grant", "600"])?;
     let lease = lease.split_whitespace().nth(1).context("no lease")?.to_owned();
     site.etcd.ctl(&["put", &format!("{root}/scheduler-test/leased"), "x", &format!("--lease={lease}")])?;
-    for service in [Service::Power, Service::Pxe, Service::Storage, Service::Inventory] {
-        let files = for_etcd(&site.path(service.name()));
-        let command = |verb: &str, key: &str| vec![verb.to_owned(), key.to_owned(), "x".to_owned()];
-        let own = format!("{root}/{service}/test");
-        let legal = vec![
-            command("put", &own),
-            vec!["get".to_owned(), "--prefix".to_owned(), format!("{root}/{service}/")],
-            vec!["get".to_owned(), "/ironmesh/v1/dc/incarnation".to_owned()],
-            vec!["get".to_owned(), "/ironmesh/v1/dc/name/rack/".to_owned()],
+    // What each leaf needs is allowed, so that the rest is refused for what it is.
+    for leaf in store::LEAVES {
+        let legal = [
+            format!("put {root}/{leaf}/test x"),
+            format!("get --prefix {root}/{leaf}/"),
+            "get /ironmesh/v1/dc/incarnation".to_owned(),
+            "get /ironmesh/v1/dc/name/rack/".to_owned(),
         ];
-        let succeeded = allowed(&site, &files, &legal);
-        ensure!(succeeded.len() == legal.len(), "{service} may do no more than {succeeded:?}");
-
-        let foreign = Service::ALL.into_iter().find(|foreign| *foreign != service).context("one service")?;
-        let mut hostile: Vec<Vec<String>> = [
-            "/ironmesh/v1/dc/incarnation".to_owned(),
-            "/ironmesh/v1/dc/name/rack/".to_owned(),
-            "/ironmesh/v1/dc/image/1".to_owned(),
-            "/ironmesh/v1/dc/scheduler-service/election".to_owned(),
-            format!("{root}/node/1/intent"),
-            format!("{root}/node/1/life"),
-            format!("{root}/node/1/boot"),
-            format!("{root}/node-spec/1"),
-            format!("{root}/port/1"),
-            format!("{root}/{foreign}/election"),
-            format!("{root}/{foreign}/claim/1"),
-            format!("{root}/{service}-more"),
-            format!("{other}/{service}/election"),
-            "/elsewhere".to_owned(),
-        ]
-        .iter()
-        .map(|key| command("put", key))
-        .collect();
-        hostile.extend([
-            vec!["del".to_owned(), "/ironmesh/v1/dc/incarnation".to_owned()],
-            vec!["del".to_owned(), "--prefix".to_owned(), "/ironmesh/v1/".to_owned()],
-            vec!["del".to_owned(), "--prefix".to_owned(), format!("{root}/{foreign}/")],
-            vec!["get".to_owned(), "--prefix".to_owned(), "/ironmesh/v1/".to_owned()],
-            vec!["get".to_owned(), "--prefix".to_owned(), format!("{root}/")],
-            vec!["get".to_owned(), "--prefix".to_owned(), "/ironmesh/v1/dc/bulk-drive/".to_owned()],
-            vec!["get".to_owned(), format!("{other}/node/1/life")],
-            vec!["lease".to_owned(), "revoke".to_owned(), lease.clone()],
-        ]);
-        hostile.extend(words(&[
-            &["role", "add", "more"],
-            &["role", "grant-permission", "scheduler-service", "readwrite", "/", "0"],
-            &["role", "delete", "scheduler-service"],
-            &["user", "add", "--no-password", "more"],
-            &["user", "grant-role", &format!("{service}.default"), "root"],
-            &["user", "delete", "root"],
-            &["user", "passwd", "--interactive=false", "root"],
-            &["auth", "disable"],
-            &["defrag"],
-            &["snapshot", "save", &site.path("stolen").display().to_string()],
-            &["member", "add", "more", "--peer-urls=https://127.0.0.1:1"],
-        ]));
-        let succeeded = allowed(&site, &files, &hostile);
-        ensure!(succeeded.is_empty(), "{service}: {succeeded:?}");
+        for outcome in store::outcomes(&site, &for_etcd(&site.path(leaf.name())), &legal) {
+            outcome.map_err(|error| anyhow::anyhow!("{leaf}: {error}"))?;
+        }
     }
+    let mut guard = Guard::of_services(&services)?;
+    hostile::attack("store", store::TABLE, &mut guard, async |how| store::carry_out(&site, rack, &lease, how)).await?;
     ensure!(site.etcd.ctl(&["user", "list"])?.lines().count() == 6, "users changed");
+    ensure!(!site.path("stolen").exists(), "a copy of the database was taken");
     Ok(())
 }
 

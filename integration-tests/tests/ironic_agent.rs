@@ -7,15 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 use integration_tests::bmc::USER;
 use integration_tests::ironic::Rest;
 use integration_tests::lab::{Lab, STOCK_DISK, image, stock_agent};
-use integration_tests::machine::{Machine, Spec, disk::config_drive};
-use integration_tests::mesh::Options;
+use integration_tests::machine::{Machine, disk::config_drive};
 use integration_tests::rack::{daemon::Daemon, wait};
 use serde_json::{Value, json};
 
 /// Maximum duration of a boot of the agent with its work; most of it is Python's start.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
-
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[test]
 fn a_stock_agent_inspects_cleans_and_deploys_its_machine() {
@@ -113,67 +110,4 @@ async fn enrol(lab: &Lab, machine: &Machine, rest: &Rest<'_>) -> Result<()> {
     let node: Value = rest.ask("POST", "nodes", Some(node)).await?;
     let port = json!({"address": machine.mac.to_string(), "node_uuid": node["uuid"]});
     rest.ask("POST", "ports", Some(port)).await.map(drop)
-}
-
-#[test]
-fn a_token_is_given_once_and_to_the_nodes_own_address_only() {
-    // Its ramdisk has no agent: the test is the agent.
-    let lab = Lab::up("ipatok", &[Spec::default()], Options::default()).unwrap();
-    lab.run(async |_, lab| {
-        let (machine, rest) = (lab.machine("n1")?, Rest::new(lab.mesh())?);
-        enrol(lab, machine, &rest).await?;
-        rest.provision("n1", "manage").await?;
-        rest.reach_within("n1", "manageable", WAIT_TIMEOUT).await?;
-        let steps = json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": "erase_devices"}]});
-        rest.ask("PUT", "nodes/n1/states/provision", Some(steps)).await?;
-        rest.reach_within("n1", "clean wait", WAIT_TIMEOUT).await?;
-
-        let door = Rest::at(&lab.mesh().ironic_door(1)?)?;
-        let lookup = format!("lookup?addresses=52:54:00:99:00:01,{}", machine.mac);
-        // The test calls from an address that is not the machine's.
-        ensure!(door.status("GET", &lookup, None).await? == 404, "a stranger on the segment got an answer");
-        // On loopback the scheduler passes calls on, and answers once the machine has booted.
-        let found = async {
-            loop {
-                match rest.ask("GET", &lookup, None).await {
-                    Ok(found) => return found,
-                    Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
-                }
-            }
-        };
-        let found = tokio::time::timeout(WAIT_TIMEOUT, found).await.context("the lookup is not answered")?;
-        let node = found["node"]["uuid"].as_str().unwrap_or_default().to_owned();
-        let token = found["config"]["agent_token"].as_str().unwrap_or_default().to_owned();
-        ensure!(token.len() == 64 && !found.to_string().contains(&machine.password()), "{found}");
-        let again = rest.ask("GET", &lookup, None).await?;
-        ensure!(again["config"]["agent_token"] == "******", "the token was given twice");
-        ensure!(rest.status("GET", "lookup?addresses=52:54:00:99:00:01", None).await? == 404);
-
-        let url = "https://10.77.1.100:9999";
-        for (token, url, why) in [
-            ("0".repeat(64), url, "another token"),
-            (token.clone(), "https://10.77.9.9:9999", "another machine's address"),
-            (token.clone(), "https://metadata.internal", "a name"),
-        ] {
-            let beat = json!({"agent_token": token, "callback_url": url, "agent_version": "13.0.0"});
-            let path = format!("heartbeat/{node}");
-            let status = rest.status("POST", &path, Some(beat.clone())).await?;
-            ensure!(status == 400, "{why} was answered with {status}");
-            let status = door.status("POST", &path, Some(beat)).await?;
-            ensure!(status == 404, "a stranger's heartbeat with {why} was answered with {status}");
-        }
-        let beat = |url: &str, certificate: Option<&str>| {
-            json!({"agent_token": token, "callback_url": url, "agent_version": "13.0.0", "agent_verify_ca": certificate})
-        };
-        for (url, certificate, why) in [
-            ("http://10.77.1.100:9999", Some("pem"), "plain HTTP"),
-            (url, None, "no certificate"),
-        ] {
-            let status = rest.status("POST", &format!("heartbeat/{node}"), Some(beat(url, certificate))).await?;
-            ensure!(status == 400, "{why} was answered with {status}");
-        }
-        ensure!(rest.status("POST", &format!("heartbeat/{node}"), Some(beat(url, Some("pem")))).await? == 202);
-        Ok(())
-    })
-    .unwrap();
 }

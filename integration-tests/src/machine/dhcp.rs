@@ -47,8 +47,11 @@ pub async fn lease(interface: &str, ask: &mut SimulatedClient, offers: Offers) -
     Ok(None)
 }
 
-/// Bound to the interface, since it has no address yet that a route could lead through.
-fn socket(interface: &str) -> Result<UdpSocket> {
+/// A client's socket. It is bound to the interface, since it has no address yet that a route could lead through.
+///
+/// # Errors
+/// The interface does not exist.
+pub fn socket(interface: &str) -> Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_broadcast(true)?;
     socket.set_nonblocking(true)?;
