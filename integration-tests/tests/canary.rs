@@ -6,21 +6,55 @@ use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use integration_tests::collector::{Collector, Sent};
+use integration_tests::hostile::raw;
+use integration_tests::hostile::users::{self, ask};
 use integration_tests::lab::{IMAGE, Lab, WAIT_TIMEOUT};
 use integration_tests::machine::{Spec, disk};
 use integration_tests::mesh::{Api, Options};
 use integration_tests::rack::wait;
+use integration_tests::record;
 use proto::api::v1::{
     GetNodeTimelineRequest, ListImagesRequest, ListNodesRequest, ListOperationsRequest, WatchEventsRequest,
 };
+use serde_json::{Map, Value, json};
 use service_kit::Host;
 
 /// A password that looks different in each encoding.
 const PASSWORD: &str = "canary/+? 1f7e&%pw";
+/// Secrets that a REST client writes, by where it writes them.
+const WRITTEN: [(&str, &str); 6] = [
+    ("driver_info", "canary/+? 2a9c&%di"),
+    ("instance_info", "canary/+? 3b8d&%ii"),
+    ("a Redfish password", "canary/+? 4c7e&%rf"),
+    ("a config drive", "canary/+? 5d6f&%cd"),
+    ("a webhook's secret", "canary/+? 6e5a&%wh, 32 octets.."),
+    ("a token of Keystone", "canary/+?6f4b&%kt"),
+];
+/// The password of our own user at Keystone.
+const KEYSTONE: &str = "canary/+? 7f3b&%ks";
+/// Names of secrets, in the spelling of various drivers.
+const NAMES: [&str; 16] = [
+    "ipmi_password",
+    "redfish_password",
+    "Password",
+    "auth_token",
+    "agent_secret",
+    "adminPass",
+    "ssl_private_key",
+    "rescue_passphrase",
+    "snmp_community",
+    "snmp_auth_key",
+    "snmp_priv_key",
+    "ipmi_hex_kg_key",
+    "new_password",
+    "deploy_sslkey",
+    "fernetkey_old",
+    "encrypted_key",
+];
 
 /// Magic number of a zstd frame (RFC 8878 §3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -142,12 +176,137 @@ async fn monitors(data: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(shown)
 }
 
+/// A dictionary with a secret under every name of one: as text, in an object, in a list, and deeper.
+fn dictionary(secret: &str) -> Value {
+    let all = |value: &Value| NAMES.iter().map(|name| ((*name).to_owned(), value.clone())).collect::<Map<_, _>>();
+    let (text, object, list) =
+        (json!(secret), json!({"hash": secret, "more": [secret]}), json!([secret, {"a": secret}]));
+    json!({"objects": all(&object), "lists": all(&list), "deep": [{"deeper": {"texts": all(&text)}}]})
+}
+
+/// Writes secrets by the REST API: into dictionaries, webhooks and config drives. Returns all answers.
+async fn write_secrets(api: &users::Api) -> Result<String> {
+    let [driver_info, instance_info, redfish, drive, webhook, token] = WRITTEN.map(|(_, secret)| secret);
+    let coded = STANDARD.encode(webhook);
+    let said = std::cell::RefCell::new(String::new());
+    let send = async |method: &str, path: &str, fields: &str, body: Value, status: u16| {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = ask(api, method, path, fields, &body).await?;
+        ensure!(answer.statuses == [status], "{method} {path}: {}", answer.text);
+        *said.borrow_mut() += &answer.text;
+        anyhow::Ok(answer.text)
+    };
+    let node = json!({"driver": "fake-hardware", "name": "f1", "driver_info": dictionary(driver_info)});
+    send("POST", "nodes", "", node, 201).await?;
+    let more = json!([{"op": "add", "path": "/instance_info/more", "value": dictionary(instance_info)}]);
+    send("PATCH", "nodes/f1", "", more, 200).await?;
+    let node = json!({"driver": "redfish", "name": "r1", "driver_info": {"redfish_address": "https://198.51.100.9",
+        "redfish_username": "u", "redfish_password": redfish, "redfish_system_id": "/redfish/v1/Systems/1"}});
+    send("POST", "nodes", "", node, 201).await?;
+    // Its BMC cannot be reached, so that errors tell of it.
+    send("PUT", "nodes/r1/states/provision", "", json!({"target": "manage"}), 202).await?;
+    let webhook =
+        json!({"name": "w1", "url": "http://198.51.100.9/", "delivery_info": {"secret": format!("whsec_{coded}")}});
+    send("POST", "webhooks", "", webhook, 201).await?;
+    for (target, state) in [("manage", "manageable"), ("provide", "available"), ("active", "active")] {
+        let drive = if target == "active" { json!({"user_data": format!("password: {drive}")}) } else { Value::Null };
+        let body = if target == "active" {
+            json!({"target": target, "configdrive": drive})
+        } else {
+            json!({"target": target})
+        };
+        send("PUT", "nodes/f1/states/provision", "", body, 202).await?;
+        let begun = tokio::time::Instant::now();
+        while !send("GET", "nodes/f1/states", "", Value::Null, 200)
+            .await?
+            .contains(&format!("\"provision_state\":\"{state}\""))
+        {
+            ensure!(begun.elapsed() < WAIT_TIMEOUT, "f1 does not become {state}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+    // Keystone does not answer, so that errors tell of it.
+    let request = format!("GET /v1/nodes HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-Auth-Token: {token}\r\n\r\n");
+    let answer = raw::exchange(&api.address, request.as_bytes()).await?;
+    ensure!(matches!(answer.statuses.as_slice(), [401 | 503]), "{}", answer.text);
+    *said.borrow_mut() += &answer.text;
+    // A change that is refused is quoted in the error.
+    let wrong = json!([{"op": "add", "path": "/driver_info/deep/password/x/y", "value": driver_info}]);
+    send("PATCH", "nodes/f1", "", wrong, 400).await?;
+    for path in [
+        "nodes/detail",
+        "nodes/f1",
+        "nodes/r1",
+        "webhooks",
+        "webhooks/w1",
+        "nodes/f1/history?detail=true",
+        "nodes/f1/validate",
+    ] {
+        send("GET", path, "", Value::Null, 200).await?;
+    }
+    Ok(said.into_inner())
+}
+
+/// Keys of the nodes, webhooks and boots.
+async fn keys(lab: &Lab) -> Result<Vec<String>> {
+    let (pairs, _) = record::store(&lab.data(), "scheduler-service-1").await?.list_pairs("/ironmesh/v1/").await?;
+    let kinds = ["/node-spec/", "/port/", "/webhook/", "/boot", "/agent", "/config-drive", "/intent"];
+    let keys = pairs.into_iter().map(|pair| pair.path);
+    Ok(keys.filter(|key| kinds.iter().any(|kind| key.contains(kind))).take(20).collect())
+}
+
+/// What the command line prints, and what it writes of the store.
+fn command_line(lab: &Lab, keys: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
+    let (place, data) = (lab.rack().place(), lab.data());
+    let program = integration_tests::mesh::program()?.display().to_string();
+    let (context, folder) = (data.join("client.toml").display().to_string(), data.display().to_string());
+    let mut printed = Vec::new();
+    let calls = [
+        "node list",
+        "node show f1",
+        "node show r1",
+        "node show n1",
+        "node history n1",
+        "image list",
+        "operation list",
+        "webhook list",
+        "webhook show w1",
+        "rack show",
+    ];
+    for call in calls {
+        let words: Vec<&str> =
+            [program.as_str(), "--context", &context, "-o", "json"].into_iter().chain(call.split(' ')).collect();
+        printed.push((format!("ironmesh {call}"), place.run(&words)?.into_bytes()));
+    }
+    let backup = data.with_file_name("backup.db");
+    place.run(&[&program, "store", "backup", "--data", &folder, &backup.display().to_string()])?;
+    printed.push(("a backup".to_owned(), fs::read(&backup)?));
+    let checked = place.run(&[&program, "store", "check", "--data", &folder])?;
+    printed.push(("ironmesh store check".to_owned(), checked.into_bytes()));
+    for key in keys {
+        let value = place.run(&[&program, "store", "cat", "--data", &folder, key])?;
+        printed.push((format!("ironmesh store cat {key}"), value.into_bytes()));
+    }
+    ensure!(printed.iter().any(|(place, _)| place.contains("store cat")), "no key was printed");
+    Ok(printed)
+}
+
 #[test]
 fn secrets_are_nowhere_to_be_seen() {
     let spec = Spec { password: PASSWORD.to_owned(), ..Spec::default() };
     // Logs at the most verbose level are searched, too.
     let collector = SocketAddr::from((Ipv4Addr::LOCALHOST, 4317));
-    let options = Options { log: "trace".to_owned(), otlp: format!("http://{collector}"), ..Options::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let [users, keystone] = ["users", "keystone"].map(|name| folder.path().join(name));
+    fs::write(&users, raw::USERS).unwrap();
+    fs::write(&keystone, KEYSTONE).unwrap();
+    let set = [
+        format!("scheduler.rest_users={}", users.display()),
+        "scheduler.rest_keystone.url=http://127.0.0.1:9".to_owned(),
+        format!("scheduler.rest_keystone.password={}", keystone.display()),
+    ];
+    let options =
+        Options { log: "trace".to_owned(), otlp: format!("http://{collector}"), set: set.into(), ..Options::default() };
     let lab = Lab::up("tcanary", &[spec], options).unwrap();
     lab.run(async |mut api, lab| {
         let host = Host::default();
@@ -162,6 +321,10 @@ fn secrets_are_nowhere_to_be_seen() {
         let tokens = machine.tokens();
         assert_eq!(tokens.len(), 1);
         canaries.extend(tokens.iter().map(|token| Canary::new("a boot token", token)));
+        canaries.extend(WRITTEN.map(|(name, secret)| Canary::new(name, secret.as_bytes())));
+        canaries.push(Canary::new("our password at Keystone", KEYSTONE.as_bytes()));
+        let sealing = fs::read_to_string(lab.data().join("certs/sealing.key"))?;
+        canaries.push(Canary::new("the sealing key", &hex::decode(sealing.trim())?));
         let home = disk::phone_home(&machine.disk())?;
         let (_, life_key) = home.rsplit_once('/').unwrap();
         canaries.push(Canary::new("the key to phone home with", life_key.as_bytes()));
@@ -173,7 +336,12 @@ fn secrets_are_nowhere_to_be_seen() {
         assert_eq!(tokens.len(), 2);
         canaries.extend(tokens.iter().skip(1).map(|token| Canary::new("a later boot token", token)));
 
+        let address = lab.mesh().rest(1)?.trim_start_matches("http://").to_owned();
+        let rest = users::Api { address, pid: lab.mesh().service("scheduler-service-1")?.pid() };
+        let written = write_secrets(&rest).await?;
         let mut places = vec![("the API's answers".to_owned(), answers(&mut api).await?.into_bytes())];
+        places.push(("the answers of REST".to_owned(), written.into_bytes()));
+        places.extend(command_line(lab, &keys(lab).await?)?);
         places.push(("the events".to_owned(), events(&mut api).await?.into_bytes()));
         let is_last = |sent: &Sent| sent.service == "power-service" && sent.attribute("path").ends_with("/EnsurePower");
         // The last work is power on and off: to be written, to boot from disk, to be wiped.
@@ -196,7 +364,10 @@ fn secrets_are_nowhere_to_be_seen() {
             let mut content = fs::read(&file).with_context(|| file.display().to_string())?;
             // etcd preallocates its log.
             content.truncate(content.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1));
-            places.push((file.display().to_string(), content));
+            // The key is where it must be, and nowhere else.
+            if !file.ends_with("certs/sealing.key") {
+                places.push((file.display().to_string(), content));
+            }
         }
         assert!(places.iter().any(|(place, octets)| place.ends_with("etcd/member/snap/db") && !octets.is_empty()));
         for pid in lab.mesh().pids()? {
@@ -211,7 +382,17 @@ fn secrets_are_nowhere_to_be_seen() {
         // API.
         let public = Canary::new("the node's id", node.id.as_bytes());
         let found = leaks(&[public], places.clone());
-        for place in ["snap/db", "pxe-service-1/log", "answers", "events", "traces", "view.zst, unpacked"] {
+        for place in [
+            "snap/db",
+            "a backup",
+            "ironmesh node show n1",
+            "store cat",
+            "pxe-service-1/log",
+            "answers",
+            "events",
+            "traces",
+            "view.zst, unpacked",
+        ] {
             assert!(found.iter().any(|found| found.contains(place)), "{place}: {found:?}");
         }
         // No file is exempt: passwords and tokens are sealed in etcd, and keys of certificates are other secrets.
