@@ -10,6 +10,7 @@ use crate::say;
 /// A crate, and the crates of ours that it may use as a normal, dev or build dependency, renamed or not.
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("durable-file", &[]),
     ("wire-dhcp", &[]),
     ("wire-tftp", &[]),
     ("wire-ipmi", &[]),
@@ -17,12 +18,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire-config-drive", &[]),
     ("driver-info", &["domain", "keyspace", "wire-ironic"]),
     ("proto", &["domain"]),
-    ("keyspace", &["domain"]),
+    ("keyspace", &["domain", "durable-file"]),
     ("service-kit", &["domain"]),
-    ("mesh", &["domain", "keyspace", "service-kit"]),
+    ("mesh", &["domain", "durable-file", "keyspace", "service-kit"]),
     ("power-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ipmi"]),
-    ("pxe-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-dhcp", "wire-tftp"]),
-    ("storage-service", &["domain", "proto", "keyspace", "mesh", "service-kit"]),
+    ("pxe-service", &["domain", "durable-file", "proto", "keyspace", "mesh", "service-kit", "wire-dhcp", "wire-tftp"]),
+    ("storage-service", &["domain", "durable-file", "proto", "keyspace", "mesh", "service-kit"]),
     ("inventory-service", &["domain", "proto", "keyspace", "mesh", "service-kit", "wire-ironic", "wire-config-drive"]),
     ("api-auth", &["domain", "service-kit", "proto"]),
     (
@@ -76,6 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "ironmesh",
         &[
             "domain",
+            "durable-file",
             "keyspace",
             "mesh",
             "service-kit",
