@@ -61,7 +61,11 @@ pub(crate) fn find(named: Option<&Path>) -> Result<Context, Error> {
     };
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let context = Context::parse(&text, folder).with_context(|| {
-        format!("the context {} is invalid; it needs the keys endpoint, ca, certificate and key", path.display())
+        format!(
+            "the context {} is invalid; it needs the keys endpoint, ca, certificate and key. If it is empty or cut, \
+             ironmesh up --data DIR writes DIR/client.toml again",
+            path.display()
+        )
     })?;
     Ok(context)
 }

@@ -6,13 +6,12 @@
 
 use std::{
     fs,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
 use domain::service::Service;
+use durable_file::Access;
 use keyspace::access;
 use service_kit::tls::{Files, Identity};
 
@@ -127,8 +126,7 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
 
 /// Writes a file that is readable only by its owner.
 fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
-    let made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    made.and_then(|mut file| file.write_all(content)).with_context(|| format!("cannot write {}", path.display()))
+    Ok(durable_file::write(path, content, Access::Owner)?)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use domain::{id::RackId, net::Subnet, service::Service};
+use durable_file::Access;
 use keyspace::{
     Change, Expect, Store,
     access::rack_roles,
@@ -127,6 +128,9 @@ async fn up(mut options: Options) -> Result<()> {
     let _lock = mesh::DataDirLock::take(&options.data.join("up"))
         .with_context(|| format!("cannot run a rack in {}", options.data.display()))?;
     check(&options)?;
+    for folder in [&options.data, &options.data.join("certs")] {
+        durable_file::remove_leftovers(folder)?;
+    }
     let certs = certs::prepare(&options.data, &options.rack).context("cannot prepare certificates")?;
     let host = Host::default();
     host.spawn(child::stop_on_signal(host.clone()));
@@ -328,7 +332,7 @@ async fn ready(options: &Options, children: &[child::Child], certs: &certs::Cert
         certs.operator.certificate.display().to_string(),
         certs.operator.key.display().to_string(),
     );
-    std::fs::write(&client, text).with_context(|| format!("cannot write {}", client.display()))?;
+    durable_file::write(&client, text.as_bytes(), Access::Everyone)?;
     let schedulers = children.iter().filter(|child| child.service == Service::Scheduler);
     let rest = schedulers.filter_map(|child| std::fs::read_to_string(child.data.join("rest.address")).ok());
     let is_https = options.set.iter().any(|setting| setting.is("scheduler", "rest_tls.certificate"));

@@ -5,7 +5,7 @@
 
 mod fields;
 
-use std::{collections::BTreeMap, fmt, fs, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chacha20poly1305::{
@@ -24,6 +24,10 @@ pub use self::fields::{IsSecret, has_sealed, mask, open_text, open_value, seal_r
 const KEY: usize = 32;
 /// Size of a nonce, in bytes; random ones of this size do not repeat (draft-irtf-cfrg-xchacha).
 const NONCE: usize = 24;
+
+/// What an operator can do about a damaged key.
+const MEND_KEY: &str = "put the original key back from a backup, because the secrets in the store cannot be read with another \
+                        one";
 
 /// Seals and opens secrets. Clones share the key.
 #[derive(Clone)]
@@ -44,11 +48,12 @@ impl Sealer {
     /// # Errors
     /// [`Error::File`] if the file cannot be read; [`Error::Seal`] if it does not hold a key.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
-        let text = Zeroizing::new(text);
+        let read = durable_file::read(path, MEND_KEY);
+        let read = read.map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?;
+        let text = Zeroizing::new(String::from_utf8_lossy(&Zeroizing::new(read)).into_owned());
         let digits = text.trim();
         let mut key = Zeroizing::new([0_u8; KEY]);
-        let wrong = || Error::Seal(format!("{} must hold {} hexadecimal digits", path.display(), KEY * 2));
+        let wrong = || Error::Seal(format!("{} must hold {} hexadecimal digits; {MEND_KEY}", path.display(), KEY * 2));
         if digits.len() != KEY * 2 {
             return Err(wrong());
         }

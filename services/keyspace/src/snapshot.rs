@@ -1,15 +1,20 @@
 //! The view on disk, with which a service starts while etcd is unavailable. Secrets in it stay sealed.
 
-use std::{fs, io::Write as _, path::Path};
+use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use domain::generation::Incarnation;
+use durable_file::{Access, DurableFileError};
 
 use crate::{Error, Known, store::Pair};
 
 /// Name of the file beside the view that holds what is known of the store.
 const KNOWN: &str = "store.json";
+/// What an operator can do about a damaged view.
+const MEND_VIEW: &str = "remove it: it is read from etcd again. Until then the service cannot start while etcd is away";
+/// What an operator can do about a damaged note.
+const MEND_KNOWN: &str = "if etcd was not restored from a backup since, remove it: it is written again";
 
 /// A view at a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,11 +63,8 @@ pub fn note(folder: &Path, known: &Known) -> Result<(), Error> {
 pub fn noted(folder: &Path) -> Result<Option<Known>, Error> {
     let file = folder.join(KNOWN);
     let wrong = |source| Error::File { path: file.clone(), source };
-    if !file.exists() {
-        return Ok(None);
-    }
-    let json = fs::read(&file).map_err(wrong)?;
-    serde_json::from_slice(&json).map(Some).map_err(|error| wrong(error.into()))
+    let Some(json) = read(&file, MEND_KNOWN).map_err(wrong)? else { return Ok(None) };
+    serde_json::from_slice(&json).map(Some).map_err(|error| wrong(damaged(&file, &error, MEND_KNOWN)))
 }
 
 fn write(file: &Path, content: &[u8]) -> Result<(), Error> {
@@ -70,10 +72,18 @@ fn write(file: &Path, content: &[u8]) -> Result<(), Error> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(wrong)?;
     }
-    let new = file.with_extension("new");
-    let mut out = fs::File::create(&new).map_err(wrong)?;
-    out.write_all(content).and_then(|()| out.sync_all()).map_err(wrong)?;
-    fs::rename(&new, file).map_err(wrong)
+    durable_file::write(file, content, Access::Owner).map_err(|error| wrong(error.into()))
+}
+
+fn read(file: &Path, mend: &str) -> std::io::Result<Option<Vec<u8>>> {
+    match durable_file::read(file, mend) {
+        Err(error) if error.is_missing() => Ok(None),
+        read => Ok(Some(read?)),
+    }
+}
+
+fn damaged(file: &Path, why: &dyn std::fmt::Display, mend: &str) -> std::io::Error {
+    DurableFileError::damaged(file, why, mend).into()
 }
 
 /// Reads a snapshot. Returns `None` if there is no such file.
@@ -82,12 +92,10 @@ fn write(file: &Path, content: &[u8]) -> Result<(), Error> {
 /// [`Error::File`] if the file exists and cannot be read.
 pub fn load(file: &Path) -> Result<Option<Snapshot>, Error> {
     let wrong = |source| Error::File { path: file.to_owned(), source };
-    if !file.exists() {
-        return Ok(None);
-    }
-    let packed = fs::read(file).map_err(wrong)?;
-    let json = zstd::stream::decode_all(packed.as_slice()).map_err(wrong)?;
-    serde_json::from_slice(&json).map(Some).map_err(|error| wrong(error.into()))
+    let Some(packed) = read(file, MEND_VIEW).map_err(wrong)? else { return Ok(None) };
+    let unusable = |why: &dyn std::fmt::Display| wrong(damaged(file, why, MEND_VIEW));
+    let json = zstd::stream::decode_all(packed.as_slice()).map_err(|error| unusable(&error))?;
+    serde_json::from_slice(&json).map(Some).map_err(|error| unusable(&error))
 }
 
 #[cfg(test)]
@@ -103,5 +111,30 @@ mod tests {
         let snapshot = Snapshot { revision: 9, incarnation: Incarnation::from_number(1), pairs };
         save(&file, &snapshot).unwrap();
         assert_eq!(load(&file).unwrap(), Some(snapshot));
+    }
+
+    #[test]
+    fn a_cut_file_is_named_with_the_way_to_mend_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("view.zst");
+        save(&file, &Snapshot { revision: 9, ..Snapshot::default() }).unwrap();
+        let whole = fs::read(&file).unwrap();
+        for (content, source) in [
+            (Vec::new(), "a power cut before the data was written"),
+            (whole[..whole.len() - 3].to_vec(), "a full disk"),
+            (vec![0; whole.len()], "XFS and ext4 after a power cut: zeros"),
+            (whole[3..].to_vec(), "the start is missing"),
+            (zstd::bulk::compress(b"{", 0).unwrap(), "cut before it was packed"),
+            (b"{}".to_vec(), "not packed"),
+        ] {
+            fs::write(&file, &content).unwrap();
+            let text = crate::error::chain(&load(&file).unwrap_err());
+            assert!(text.contains("view.zst is ") && text.contains("remove it"), "{source}: {text}");
+        }
+        for (content, source) in [("", "a power cut"), ("{", "a full disk"), ("\0\0", "zeros")] {
+            fs::write(folder.path().join(KNOWN), content).unwrap();
+            let text = crate::error::chain(&noted(folder.path()).unwrap_err());
+            assert!(text.contains("store.json is ") && text.contains("remove it"), "{source}: {text}");
+        }
     }
 }

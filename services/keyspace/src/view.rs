@@ -316,7 +316,10 @@ fn read<V: DeserializeOwned>(pair: &Pair) -> Option<Versioned<V>> {
 /// # Errors
 /// [`Error::Unavailable`] or [`Error::RestoredBackup`] if there is no snapshot on disk.
 pub async fn open(store: &Store, prefixes: &[String], file: &std::path::Path) -> Result<View, Error> {
-    let snapshot = snapshot::load(file).unwrap_or_default();
+    let snapshot = snapshot::load(file).unwrap_or_else(|error| {
+        tracing::warn!(error = %error::chain(&error), "ignoring the view on disk");
+        None
+    });
     let incarnation = store.known().map(|known| known.incarnation.number);
     let last = snapshot.as_ref().filter(|snapshot| Some(snapshot.incarnation) == incarnation).and_then(Snapshot::last);
     if let Some(last) = last {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use domain::{id::RackId, service::Service};
+use durable_file::{Access, DurableFileError};
 use keyspace::{
     Store, View,
     key::{self, Scope},
@@ -192,25 +193,39 @@ async fn open(wait: &Wait<'_>, store: &Store, prefixes: &[String], file: &Path) 
     }
 }
 
+/// Reads the noted id of the rack.
+fn noted_rack(note: &Path) -> Option<RackId> {
+    let mend = "it is written again when etcd answers; until then the service cannot start";
+    let noted = durable_file::read(note, mend).and_then(|text| {
+        let text = String::from_utf8_lossy(&text);
+        text.trim().parse().map_err(|error| DurableFileError::damaged(note, &error, mend))
+    });
+    match noted {
+        Ok(rack) => Some(rack),
+        Err(error) if error.is_missing() => None,
+        Err(error) => {
+            tracing::warn!(error = %status::chain(&error), "ignoring the noted id of the rack");
+            None
+        }
+    }
+}
+
 /// Looks up the id of the rack with this name. If etcd does not answer, uses the id that was noted when it last did.
 async fn find_rack(wait: &Wait<'_>, store: &Store, name: &str, note: PathBuf) -> Result<RackId, JoinError> {
     loop {
         match store.get(&key::rack_name(name)).await {
             Ok(Some(holder)) => {
                 let rack = RackId::new(holder.value.id);
-                if let Err(error) = std::fs::write(&note, rack.to_string()) {
-                    tracing::warn!(%error, "cannot note the id of the rack");
+                if let Err(error) = durable_file::write(&note, rack.to_string().as_bytes(), Access::Owner) {
+                    tracing::warn!(error = %status::chain(&error), "cannot note the id of the rack");
                 }
                 return Ok(rack);
             }
             Ok(None) => return Err(JoinError::NoRack(name.to_owned())),
-            Err(error) => {
-                let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok());
-                match noted {
-                    Some(rack) => return Ok(rack),
-                    None => wait.pause_after(error).await?,
-                }
-            }
+            Err(error) => match noted_rack(&note) {
+                Some(rack) => return Ok(rack),
+                None => wait.pause_after(error).await?,
+            },
         }
     }
 }

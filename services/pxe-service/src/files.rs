@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use domain::{image::Digest, service::Service};
+use durable_file::{Access, DurableFileError};
 use keyspace::{
     key,
     value::{BootDecision, BootFile},
@@ -22,7 +23,7 @@ use service_kit::Host;
 use sha2::{Digest as _, Sha256, Sha512};
 use tokio::sync::Mutex;
 
-use crate::{Error, rack::Rack};
+use crate::{Error, metrics, rack::Rack};
 
 /// Maximum size of a boot file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -57,7 +58,9 @@ impl FileState {
 
 impl Files {
     pub(crate) fn new(rack: Rack, loaders: PathBuf, directory: PathBuf) -> Result<Self, Error> {
-        std::fs::create_dir_all(&directory).map_err(|source| Error::Folder { path: directory.clone(), source })?;
+        let unusable = |source| Error::Folder { path: directory.clone(), source };
+        std::fs::create_dir_all(&directory).map_err(unusable)?;
+        durable_file::remove_leftovers(&directory).map_err(|error| unusable(error.into()))?;
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(3))
             .read_timeout(READ_TIMEOUT)
@@ -132,7 +135,16 @@ impl Files {
         let path = self.directory.join(file.digest.file_name());
         let content = match tokio::fs::read(&path).await {
             Ok(content) if has_digest(&file.digest, &content) => Bytes::from(content),
-            Ok(_) | Err(_) => self.fetch(file, &path).await?,
+            Ok(_) => {
+                tracing::warn!(
+                    path = %path.display(),
+                    "a boot file on disk is cut or was changed, removed it and fetch it again"
+                );
+                metrics::file("disk", "damaged");
+                drop(tokio::fs::remove_file(&path).await);
+                self.fetch(file, &path).await?
+            }
+            Err(_) => self.fetch(file, &path).await?,
         };
         let size: usize = cache.values().map(Bytes::len).sum();
         if size + content.len() > MAX_CACHE_BYTES {
@@ -175,14 +187,14 @@ impl Files {
         response.bytes().await.map_err(broken)
     }
 
-    async fn store(&self, path: &Path, content: &[u8]) {
-        let new = path.with_extension("new");
-        let stored = match tokio::fs::write(&new, content).await {
-            Ok(()) => tokio::fs::rename(&new, path).await,
-            Err(error) => Err(error),
-        };
+    async fn store(&self, path: &Path, content: &Bytes) {
+        let (to, content) = (path.to_owned(), content.clone());
+        let storing = tokio::task::spawn_blocking(move || durable_file::write(&to, &content, Access::Owner));
+        let stored = storing.await.unwrap_or_else(|_| {
+            Err(DurableFileError::damaged(path, &"the write was interrupted", "it is fetched again when it is needed"))
+        });
         if let Err(error) = stored {
-            tracing::warn!(path = %path.display(), %error, "cannot store a boot file on disk");
+            tracing::warn!(error = %service_kit::status::chain(&error), "cannot store a boot file on disk");
         }
     }
 }

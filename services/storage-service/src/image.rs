@@ -231,8 +231,7 @@ impl Cache {
         let (part, name) = (self.path(wanted.digest).with_extension("part"), wanted.name);
         let outcome = self.copy(wanted, &part).await;
         if outcome.is_ok() {
-            let moved = fs::rename(&part, self.path(wanted.digest));
-            moved.map_err(|error| DownloadError::disk(format!("cannot move image {name} into the cache: {error}")))?;
+            publish(&part, &self.path(wanted.digest), name)?;
         } else {
             drop(fs::remove_file(&part));
         }
@@ -261,6 +260,14 @@ impl Cache {
         }
         Ok(Cached { size, format, raw: None })
     }
+}
+
+/// Gives a complete file its name in the cache.
+fn publish(part: &Path, path: &Path, name: &str) -> Result<(), DownloadError> {
+    durable_file::publish(part, path).map_err(|error| {
+        let error = service_kit::status::chain(&error);
+        DownloadError::disk(format!("cannot move image {name} into the cache: {error}"))
+    })
 }
 
 /// Why a file cannot be downloaded.

@@ -50,7 +50,7 @@ pub(super) async fn run(command: &Backup) -> Result<()> {
     let whole = verify(&new)?;
     renameat_with(CWD, &new, CWD, file, RenameFlags::NOREPLACE)
         .with_context(|| format!("cannot rename {} to {}", new.display(), file.display()))?;
-    sync_folder(file)?;
+    durable_file::sync_folder_of(file)?;
     answer(&format!("{}: {} bytes, revision {}, sha256 {}", file.display(), whole.bytes, at.revision, whole.digest));
     Ok(())
 }
@@ -60,12 +60,6 @@ fn beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".new");
     PathBuf::from(name)
-}
-
-fn sync_folder(file: &Path) -> Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-    synced.with_context(|| format!("cannot write {}", folder.display()))
 }
 
 /// A verified backup.

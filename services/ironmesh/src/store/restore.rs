@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use durable_file::Access;
 use keyspace::value::RestoredBackup;
 use serde::Deserialize;
 
@@ -46,6 +47,7 @@ pub(super) async fn run(command: &Restore) -> Result<()> {
         fs::rename(&etcd, &aside).with_context(|| format!("cannot move {} aside", etcd.display()))?;
     }
     fs::rename(&new, &etcd).with_context(|| format!("cannot move {} to its place", new.display()))?;
+    durable_file::sync_folder_of(&etcd)?;
     answer(&format!(
         "restored {} bytes at revision {} (sha256 {}); services have seen revision {known}",
         whole.bytes, status.revision, whole.digest
@@ -122,8 +124,8 @@ fn aside(data: &Path) -> Result<PathBuf> {
 
 fn note(data: &Path, how: RestoredBackup) -> Result<()> {
     let file = data.join(RESTORED);
-    let written = serde_json::to_vec(&how).map_err(io::Error::from).and_then(|json| fs::write(&file, json));
-    written.with_context(|| format!("cannot write {}", file.display()))
+    let json = serde_json::to_vec(&how).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(durable_file::write(&file, &json, Access::Everyone)?)
 }
 
 /// Returns what a restore has recorded for the next `ironmesh up`.
@@ -139,5 +141,5 @@ pub(crate) fn restored(data: &Path) -> Result<Option<RestoredBackup>> {
 
 /// Removes the record of a restore after the store was marked.
 pub(crate) fn clear(data: &Path) -> Result<()> {
-    fs::remove_file(data.join(RESTORED)).with_context(|| format!("cannot remove {RESTORED} in {}", data.display()))
+    Ok(durable_file::remove(&data.join(RESTORED))?)
 }

@@ -15,6 +15,7 @@ use domain::{
     id::{InstanceId, RackId},
     service::Service,
 };
+use durable_file::Access;
 use keyspace::{Store, key::Scope};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -82,7 +83,7 @@ impl Child {
             }
         }
         let file = self.config_file();
-        fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))
+        Ok(durable_file::write(&file, config.as_bytes(), Access::Everyone)?)
     }
 
     /// Returns the gRPC address, once the service is listening.
@@ -102,7 +103,7 @@ impl Child {
 
     /// Returns its last instance, as recorded in its data directory.
     fn instance(&self) -> Option<InstanceId> {
-        let text = fs::read_to_string(self.data.join("lock")).ok()?;
+        let text = fs::read_to_string(self.data.join("instance.json")).ok()?;
         let note: serde_json::Value = serde_json::from_str(&text).ok()?;
         note.get("instance")?.as_str()?.parse().ok()
     }

@@ -1,17 +1,23 @@
 //! The lock of a data directory, and the note of the instance that last held it.
 
 use std::{
-    fmt, fs,
-    io::{self, Read as _, Seek as _, Write as _},
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use domain::id::{InstanceId, SlotId};
+use durable_file::{Access, DurableFileError};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use service_kit::status;
 
-/// The file that is locked; it holds the note of the last instance.
+/// The file that is locked. It is never replaced, because a lock belongs to the file and not to its name.
 const LOCK_FILE: &str = "lock";
+/// Holds the note of the last instance. It survives a power cut, because it has the slot of the directory.
+const NOTE_FILE: &str = "instance.json";
+/// What an operator can do about a damaged note.
+const MEND_NOTE: &str = "it is written again; until then this replica waits for the lease of its last run to end, and its \
+                         place in the ring is a new one";
 /// Names the process that holds the lock. It is for operators and proves nothing.
 const PID_FILE: &str = "lock.pid";
 
@@ -57,14 +63,18 @@ pub struct DataDirLock {
 
 /// Where the note of the instance is kept.
 enum Keeper {
-    File(fs::File),
+    /// A directory, with its locked file.
+    Directory {
+        directory: PathBuf,
+        _lock: fs::File,
+    },
     Simulated(Box<dyn FnMut(InstanceId) + Send + Sync>),
 }
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::File(_) => "File",
+            Self::Directory { .. } => "Directory",
             Self::Simulated(_) => "Simulated",
         })
     }
@@ -98,17 +108,16 @@ impl DataDirLock {
         let unusable = |source| DataDirError::Unusable { path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(unusable)?;
         let path = directory.join(LOCK_FILE);
-        let mut file =
+        let lock =
             fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| DataDirError::Taken { path: directory.to_owned(), holder: holder(directory) })?;
         fs::write(directory.join(PID_FILE), format!("{}\n", std::process::id())).map_err(unusable)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(unusable)?;
+        durable_file::remove_leftovers(directory).map_err(|error| unusable(error.into()))?;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        let last: Option<Note> = serde_json::from_str(&text).ok();
+        let last = read(directory);
         let slot = last.as_ref().and_then(|last| last.slot).unwrap_or_else(|| SlotId::new(uuid::Uuid::new_v4()));
-        Ok(Self { keeper: Keeper::File(file), last, boot, slot })
+        Ok(Self { keeper: Keeper::Directory { directory: directory.to_owned(), _lock: lock }, last, boot, slot })
     }
 
     /// A lock of no directory, for simulated processes. It proves the death of `last` although no kernel says so. `note` is
@@ -145,24 +154,34 @@ impl DataDirLock {
         let note = Note { instance, boot: self.boot.clone(), slot: Some(self.slot) };
         self.last = Some(note.clone());
         let written = match &mut self.keeper {
-            Keeper::File(file) => write(file, &note),
+            Keeper::Directory { directory, .. } => write(directory, &note),
             Keeper::Simulated(keep) => {
                 keep(instance);
                 Ok(())
             }
         };
         if let Err(error) = written {
-            tracing::warn!(%error, "cannot note the instance in the data directory");
+            tracing::warn!(error = %status::chain(&error), "cannot note the instance in the data directory");
         }
     }
 }
 
-fn write(file: &mut fs::File, note: &Note) -> io::Result<()> {
+fn write(directory: &Path, note: &Note) -> Result<(), DurableFileError> {
     let text = serde_json::to_vec(note).unwrap_or_default();
-    file.rewind()?;
-    file.set_len(0)?;
-    file.write_all(&text)?;
-    file.sync_all()
+    durable_file::write(&directory.join(NOTE_FILE), &text, Access::Everyone)
+}
+
+fn read(directory: &Path) -> Option<Note> {
+    let file = directory.join(NOTE_FILE);
+    let note = durable_file::read(&file, MEND_NOTE).and_then(|text| {
+        serde_json::from_slice(&text).map_err(|error| DurableFileError::damaged(&file, &error, MEND_NOTE))
+    });
+    note.map_err(|error| {
+        if !error.is_missing() {
+            tracing::warn!(error = %status::chain(&error), "ignoring the note of the last instance");
+        }
+    })
+    .ok()
 }
 
 #[cfg(test)]
@@ -193,17 +212,37 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let slot = SlotId::new(uuid::Uuid::from_u128(7));
         let note = Note { instance: id(1), boot: "another boot".to_owned(), slot: Some(slot) };
-        fs::write(directory.path().join(LOCK_FILE), serde_json::to_vec(&note).unwrap()).unwrap();
+        fs::write(directory.path().join(NOTE_FILE), serde_json::to_vec(&note).unwrap()).unwrap();
         let lock = DataDirLock::take(directory.path()).unwrap();
         assert_eq!((lock.last(), lock.proven_dead(), lock.slot()), (Some(id(1)), None, slot));
     }
 
     #[test]
-    fn a_note_that_cannot_be_read_counts_as_none() {
+    fn a_note_that_is_cut_counts_as_none_and_what_a_crash_left_is_removed() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(LOCK_FILE), "{").unwrap();
-        let lock = DataDirLock::take(directory.path()).unwrap();
-        assert_eq!((lock.last(), lock.proven_dead()), (None, None));
+        for (content, source) in [
+            ("", "a power cut"),
+            ("{", "a full disk"),
+            ("\0\0\0", "zeros after a power cut"),
+            ("{}", "another program"),
+            ("null", "another program"),
+            (r#"{"instance":"x","boot":"y"}"#, "no instance"),
+        ] {
+            fs::write(directory.path().join(NOTE_FILE), content).unwrap();
+            fs::write(directory.path().join(".instance.json.1-0.unfinished"), "{").unwrap();
+            let lock = DataDirLock::take(directory.path()).unwrap();
+            assert_eq!((lock.last(), lock.proven_dead()), (None, None), "{source}");
+            assert!(!directory.path().join(".instance.json.1-0.unfinished").exists(), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_still_locked_after_its_instance_was_noted() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut lock = DataDirLock::take(directory.path()).unwrap();
+        lock.note(id(1));
+        lock.note(id(2));
+        assert!(matches!(DataDirLock::take(directory.path()), Err(DataDirError::Taken { .. })));
     }
 
     #[test]

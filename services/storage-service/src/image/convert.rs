@@ -17,12 +17,14 @@ use domain::{
         format::{FileFormat, ImageFormatError, check_unpacked},
     },
 };
+use durable_file::Access;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     Cache, Cached, Download, DownloadError,
     content::Head,
     free_space::{SpaceCheck, SpaceError, free_bytes},
+    publish,
 };
 use crate::qcow2::{Piece, Qcow2Error, disk_size, read_disk};
 
@@ -103,9 +105,11 @@ impl Cache {
         let written = RawWriter::write(self, digest, &mut source, part);
         let (size, hex) = written.map_err(|error| error.of_image(name))?;
         let raw: Digest = format!("sha256:{hex}").parse().map_err(|error| disk(io::Error::other(error)))?;
-        fs::rename(part, self.path(&raw)).map_err(disk)?;
-        fs::write(self.path(digest).with_extension(MARK), raw.to_string()).map_err(disk)?;
-        fs::remove_file(self.path(digest)).map_err(disk)?;
+        publish(part, &self.path(&raw), name)?;
+        let mark = self.path(digest).with_extension(MARK);
+        let marked = durable_file::write(&mark, raw.to_string().as_bytes(), Access::Owner);
+        // The image goes last: until then it can be converted again.
+        marked.and_then(|()| durable_file::remove(&self.path(digest))).map_err(|error| disk(error.into()))?;
         self.add_unless_known(&raw, Cached { size, format: FileFormat::Raw, raw: None });
         tracing::info!(%digest, %raw, size, name, "converted a QCOW2 image");
         Ok(Cached { size, format: FileFormat::Qcow2, raw: Some(raw) })

@@ -17,7 +17,7 @@ use service_kit::{
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::{Cache, Cached, DownloadError, Expected, FetchRequest, Fetched, RESULT_TTL};
+use super::{Cache, Cached, DownloadError, Expected, FetchRequest, Fetched, RESULT_TTL, publish};
 
 /// Maximum number of sources remembered; the oldest is forgotten first.
 const MAX_SOURCES: usize = 256;
@@ -131,7 +131,7 @@ impl Cache {
         };
         let disk = |why: &dyn std::fmt::Display| DownloadError::disk(format!("cannot store image {name}: {why}"));
         let digest: Digest = format!("sha256:{hex}").parse().map_err(|error| disk(&error))?;
-        fs::rename(&part, self.path(&digest)).map_err(|error| disk(&error))?;
+        publish(&part, &self.path(&digest), name)?;
         self.add_unless_known(&digest, Cached { size, format, raw: None });
         Ok(Discovered { digest, validator })
     }
