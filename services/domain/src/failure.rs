@@ -72,6 +72,10 @@ causes! {
     ImageDigest, "IMAGE_DIGEST", "register the image with the right digest, or repair the file at its URL";
     /// The image cannot be downloaded from its URL.
     ImageUnreachable, "IMAGE_UNREACHABLE", "check that the image's URL answers from the storage-service, then deploy again";
+    /// The rack's image cache has no room, or its disk reports an error.
+    ImageCache, "IMAGE_CACHE", "look at the disk and the [storage] settings of the rack's storage-service, as the text says, then repeat the command";
+    /// The image was still being downloaded or converted when its time was over.
+    ImageSlow, "IMAGE_SLOW", "repeat the command: the rack's storage-service goes on meanwhile (see its log); give large images longer with scheduler.prepare";
     /// The image does not fit on the disk.
     ImageTooLarge, "IMAGE_TOO_LARGE", "choose a larger disk or a smaller image";
     /// The image cannot be decompressed.

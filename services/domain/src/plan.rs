@@ -231,7 +231,8 @@ impl<'p> Goal<'p> {
         let (thing, late) = match act {
             Act::AskBmc => (Thing::Bmc, Cause::BmcSilent),
             Act::EnsureImages => (Thing::Images, Cause::ImageUnreachable),
-            Act::MintBootDecision | Act::EnsureBoot => (Thing::BootFiles, Cause::RamdiskMissing),
+            Act::MintBootDecision => (Thing::Images, Cause::ImageSlow),
+            Act::EnsureBoot => (Thing::BootFiles, Cause::RamdiskMissing),
             Act::EnsurePower(_) => (Thing::Power, Cause::PowerStuck),
             Act::SendSteps | Act::AdoptAgentSteps => (Thing::Work, Cause::Deadline),
         };
@@ -270,12 +271,17 @@ impl Moment<'_> {
             return Plan::Step(Event::Called, None);
         }
         if !observed.minted {
-            let waiting = self.waiting(Thing::BootFiles, self.desired.since, limit);
+            let waiting = self.waiting(Thing::Images, self.desired.since, limit);
             if self.now < waiting.until {
                 return Plan::Act(Act::MintBootDecision, waiting);
             }
-            let text = format!("the boot decision was not made within {} s", limit.as_secs());
-            return self.give_up(Cause::RamdiskMissing, text);
+            // It waits for files whose digests are not known: those that are named by URL, and converted images.
+            let text = format!(
+                "kernel, ramdisk or image were not downloaded and converted within {} s by the rack's storage-service, or \
+                 it does not answer",
+                limit.as_secs()
+            );
+            return self.give_up(Cause::ImageSlow, text);
         }
         let images = self.pursue(&Goal::new(&observed.images, Act::EnsureImages, limit), Event::Prepared);
         if !matches!(images, Plan::Step(Event::Prepared, _)) {

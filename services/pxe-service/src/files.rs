@@ -178,6 +178,9 @@ impl Files {
             |_| FetchError::Unavailable(format!("did not respond within {} s", RESPONSE_TIMEOUT.as_secs()));
         let broken = |error: reqwest::Error| FetchError::Unavailable(service_kit::status::chain(&error));
         let response = asking.await.map_err(unavailable)?.map_err(broken)?;
+        if response.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE {
+            return Err(FetchError::Unavailable("has to verify the file first".to_owned()));
+        }
         if !response.status().is_success() {
             return Err(FetchError::Unusable(format!("responded with {}", response.status())));
         }

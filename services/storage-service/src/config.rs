@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -33,12 +34,28 @@ pub struct Storage {
     pub files_from: Vec<PathBuf>,
     /// Bytes of the file system of the data directory that downloads and conversions of images leave free.
     pub reserve_bytes: u64,
+    /// Maximum size of the image cache, in bytes; 0 if the reserve alone bounds it. Files that were not used for the longest
+    /// time leave it when another one needs their room.
+    pub max_cache_bytes: u64,
+    /// Maximum size of an image as it is downloaded, in bytes.
+    pub max_image_bytes: u64,
+    /// How long a file stays in the cache at least after it was asked for or read. Longer than `scheduler.boot` times
+    /// `scheduler.boots`, so that it is there when a machine that was booted for it reads it.
+    #[serde(with = "humantime_serde")]
+    pub keep_used: Duration,
 }
 
 impl Default for Storage {
     fn default() -> Self {
         let http = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { http, files_from: Vec::new(), reserve_bytes: 2 << 30 }
+        Self {
+            http,
+            files_from: Vec::new(),
+            reserve_bytes: 2 << 30,
+            max_cache_bytes: 0,
+            max_image_bytes: 256 << 30,
+            keep_used: Duration::from_secs(3600),
+        }
     }
 }
 
@@ -51,6 +68,8 @@ impl Configured for Config {
         let relative = self.storage.files_from.iter().filter(|folder| !folder.is_absolute());
         let relative =
             relative.map(|folder| format!("storage.files_from: {} must be an absolute path", folder.display()));
-        relative.chain(self.outbound.problems()).collect()
+        let no_image =
+            (self.storage.max_image_bytes == 0).then(|| "storage.max_image_bytes: must be greater than 0".to_owned());
+        relative.chain(no_image).chain(self.outbound.problems()).collect()
     }
 }

@@ -1,7 +1,6 @@
 //! Serves files by digest over HTTP, with ranges.
 
 use std::{
-    fs::File,
     io::{self, IoSliceMut},
     os::unix::fs::FileExt as _,
     pin::Pin,
@@ -27,7 +26,7 @@ use service_kit::{
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
-    image::Cache,
+    image::{Cache, NotServed, Reading},
     metrics,
     range::{RequestedRange, requested_range},
 };
@@ -53,11 +52,16 @@ async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: H
         Ok(digest) => digest,
         Err(error) => return missing(format!("{error}")),
     };
-    let opened = match tokio::fs::File::open(cache.path(&digest)).await {
-        Ok(file) => file.metadata().await.map(|metadata| (file, metadata.len())),
-        Err(error) => Err(error),
+    let wanted = digest.clone();
+    let opening = tokio::task::spawn_blocking(move || cache.open_file(&wanted));
+    let reading = match opening.await {
+        Ok(Ok(reading)) => reading,
+        Ok(Err(why @ NotServed::Unverified)) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("{digest}: {why}\n")).into_response();
+        }
+        Ok(Err(NotServed::Missing)) | Err(_) => return missing(format!("{digest} is not in the cache")),
     };
-    let Ok((file, size)) = opened else { return missing(format!("{digest} is not in the cache")) };
+    let size = reading.size();
     let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let (status, first, count) = match requested_range(asked, size) {
         RequestedRange::Whole => (StatusCode::OK, 0, size),
@@ -67,8 +71,7 @@ async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: H
             return (StatusCode::RANGE_NOT_SATISFIABLE, range).into_response();
         }
     };
-    let file = Arc::new(file.into_std().await);
-    let mut response = (status, Body::from_stream(chunks(file, first, count))).into_response();
+    let mut response = (status, Body::from_stream(chunks(Arc::new(reading), first, count))).into_response();
     let answer = response.headers_mut();
     answer.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
     answer.insert(header::CONTENT_LENGTH, count.into());
@@ -80,11 +83,11 @@ async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: H
     response
 }
 
-type Chunk = Result<Bytes, std::io::Error>;
+type Chunk = Result<Bytes, io::Error>;
 
 /// Reads `count` bytes from `first` on. Only one chunk is in memory at a time, and the next one is read when the client
-/// has taken it.
-fn chunks(file: Arc<File>, first: u64, count: u64) -> Pin<Box<dyn Stream<Item = Chunk> + Send>> {
+/// has taken it. A file that was changed meanwhile ends in an error before its last chunk.
+fn chunks(file: Arc<Reading>, first: u64, count: u64) -> Pin<Box<dyn Stream<Item = Chunk> + Send>> {
     Box::pin(stream::unfold((file, first, count), async |(file, at, left)| {
         if left == 0 {
             return None;
@@ -92,6 +95,9 @@ fn chunks(file: Arc<File>, first: u64, count: u64) -> Pin<Box<dyn Stream<Item = 
         let size = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
         match read_chunk(&file, at, size).await {
             Ok(chunk) if chunk.is_empty() => Some((Err(io::ErrorKind::UnexpectedEof.into()), (file, at, 0))),
+            Ok(chunk) if chunk.len() as u64 == left && !file.is_unchanged() => {
+                Some((Err(io::Error::other("the file was changed while it was sent")), (file, at, 0)))
+            }
             Ok(chunk) => {
                 let got = u64::try_from(chunk.len()).unwrap_or(0);
                 metrics::sent(got);
@@ -103,28 +109,30 @@ fn chunks(file: Arc<File>, first: u64, count: u64) -> Pin<Box<dyn Stream<Item = 
 }
 
 /// Reads at most `size` bytes: at once if the page cache has them, otherwise on a thread that may wait for the disk.
-async fn read_chunk(file: &Arc<File>, at: u64, size: usize) -> io::Result<Vec<u8>> {
+async fn read_chunk(reading: &Arc<Reading>, at: u64, size: usize) -> io::Result<Vec<u8>> {
     let mut chunk = vec![0; size];
     // A file system that does not know the flag answers with an error; then a thread reads, too.
-    if let Ok(got) = preadv2(file, &mut [IoSliceMut::new(&mut chunk)], at, ReadWriteFlags::NOWAIT) {
+    if let Ok(got) = preadv2(&reading.file, &mut [IoSliceMut::new(&mut chunk)], at, ReadWriteFlags::NOWAIT) {
         chunk.truncate(got);
         return Ok(chunk);
     }
     // Few threads read: the allocator keeps memory for each, and a disk is not faster for more.
     let permit = DISK_READS.acquire().await.map_err(io::Error::other)?;
-    let source = Arc::clone(file);
-    let reading = tokio::task::spawn_blocking(move || {
-        let got = source.read_at(&mut chunk, at)?;
+    let source = Arc::clone(reading);
+    let outcome = tokio::task::spawn_blocking(move || {
+        let got = source.file.read_at(&mut chunk, at)?;
         chunk.truncate(got);
         Ok(chunk)
     });
-    let outcome = reading.await.unwrap_or_else(|stopped| Err(stopped.into()));
+    let outcome = outcome.await.unwrap_or_else(|stopped| Err(stopped.into()));
     drop(permit);
     outcome
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use futures::StreamExt as _;
 
     use super::*;
@@ -140,14 +148,21 @@ mod tests {
         for (first, count) in
             [(0, size), (0, 0), (0, 1), (CHUNK_BYTES - 1, 2), (1, CHUNK_BYTES), (7, 2 * CHUNK_BYTES + 1), (size - 1, 1)]
         {
-            let file = Arc::new(File::open(&path).unwrap());
+            let file = Arc::new(Reading::of(File::open(&path).unwrap()));
             let number = |value| u64::try_from(value).unwrap();
             let read: Vec<Chunk> = chunks(file, number(first), number(count)).collect().await;
             let read: Vec<u8> = read.into_iter().flat_map(|chunk| chunk.unwrap()).collect();
             assert!(read == content[first..first + count], "{first} {count}");
         }
-        let file = Arc::new(File::open(&path).unwrap());
+        let file = Arc::new(Reading::of(File::open(&path).unwrap()));
         let beyond: Vec<Chunk> = chunks(file, 0, u64::try_from(size + 1).unwrap()).collect().await;
         assert!(beyond.last().is_some_and(Result::is_err), "a file that ends early is reported");
+        // A change while the file is sent.
+        let file = Arc::new(Reading::of(File::open(&path).unwrap()));
+        let mut sending = chunks(file, 0, u64::try_from(size).unwrap());
+        assert!(sending.next().await.unwrap().is_ok());
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(u64::try_from(size).unwrap() + 1).unwrap();
+        let rest: Vec<Chunk> = sending.collect().await;
+        assert!(rest.last().is_some_and(Result::is_err), "a file that is changed while it is sent is reported");
     }
 }

@@ -3,9 +3,13 @@
 mod content;
 mod convert;
 mod digest_discovery;
+mod eviction;
 mod free_space;
 mod local_file;
+mod room;
 mod source;
+mod usage;
+mod verify;
 
 use std::{
     collections::HashMap,
@@ -19,7 +23,7 @@ use domain::{
     failure::{Cause, Failure},
     image::{
         Algorithm, Digest, Encoding,
-        format::{FileFormat, ImageFormatError, by_content},
+        format::{FileFormat, ImageFormatError},
     },
 };
 use parking_lot::Mutex;
@@ -30,8 +34,17 @@ use service_kit::{
 use sha2::{Digest as _, Sha256, Sha512};
 use tokio::{sync::Semaphore, time::Instant};
 
-use self::source::{FetchRequest, Fetched};
-pub(crate) use self::{content::Expected, digest_discovery::DigestDiscovery, source::Sources};
+pub(crate) use self::{
+    content::Expected,
+    digest_discovery::DigestDiscovery,
+    eviction::CacheLimits,
+    source::Sources,
+    verify::{NotServed, Reading},
+};
+use self::{
+    source::{FetchRequest, Fetched},
+    usage::UsageTable,
+};
 use crate::{Error, metrics};
 
 /// Maximum number of attempts of a download.
@@ -93,33 +106,51 @@ pub(crate) struct Cache {
     sources: Sources,
     downloads: Arc<Mutex<HashMap<Digest, Download>>>,
     discoveries: Arc<Mutex<HashMap<String, DigestDiscovery>>>,
+    usage: UsageTable,
     host: Host,
-    /// Bytes of the file system that downloads and conversions leave free.
-    reserve_bytes: u64,
+    limits: CacheLimits,
+    /// Held while files are evicted.
+    evictions: Arc<Mutex<()>>,
     /// Permits for conversions.
     conversions: Arc<Semaphore>,
+    /// The permit for verifying a file, which reads all of it.
+    verifications: Arc<Semaphore>,
 }
 
 impl Cache {
-    /// Opens the cache. Deletes incomplete files of a previous run. `reserve_bytes` of its file system are left free.
-    pub(crate) fn open(folder: PathBuf, sources: Sources, host: Host, reserve_bytes: u64) -> Result<Self, Error> {
+    /// Opens the cache. Deletes incomplete files of a previous run, and verifies files that were changed since. Must be called
+    /// within a runtime.
+    pub(crate) fn open(folder: PathBuf, sources: Sources, host: Host, limits: CacheLimits) -> Result<Self, Error> {
         let unusable = |source| Error::Folder { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(unusable)?;
-        let (downloads, discoveries) = (Arc::default(), Arc::default());
-        let conversions = Arc::new(Semaphore::new(convert::MAX_CONVERSIONS));
-        let cache = Self { folder: folder.clone(), sources, downloads, discoveries, host, reserve_bytes, conversions };
+        let cache = Self {
+            folder: folder.clone(),
+            sources,
+            downloads: Arc::default(),
+            discoveries: Arc::default(),
+            usage: UsageTable::default(),
+            host,
+            limits,
+            evictions: Arc::default(),
+            conversions: Arc::new(Semaphore::new(convert::MAX_CONVERSIONS)),
+            verifications: Arc::new(Semaphore::new(1)),
+        };
+        let mut marks = Vec::new();
         for entry in fs::read_dir(&folder).map_err(unusable)?.flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
             if let Ok(digest) = name.parse::<Digest>() {
-                let mut file = fs::File::open(&path).map_err(unusable)?;
-                let format = by_content(&content::head_of(&mut file).map_err(unusable)?);
-                let size = file.metadata().map_err(unusable)?.len();
-                cache.add(&digest, Cached { size, format, raw: None });
-            } else if let Some((digest, converted)) = cache.converted(&path) {
-                cache.add(&digest, converted);
-            } else {
+                cache.adopt(&digest).map_err(unusable)?;
+            } else if convert::is_mark(&path) {
+                marks.push(path);
+            } else if !(path.extension().is_some_and(|it| it == verify::NOTE) && path.with_extension("").exists()) {
                 fs::remove_file(&path).map_err(unusable)?;
+            }
+        }
+        for mark in marks {
+            match cache.converted(&mark) {
+                Some((digest, converted)) => cache.add(&digest, converted),
+                None => fs::remove_file(&mark).map_err(unusable)?,
             }
         }
         Ok(cache)
@@ -143,8 +174,15 @@ impl Cache {
     /// Returns the state of a file's download. Starts it if it is neither cached nor in progress.
     pub(crate) fn ensure(&self, wanted: &Wanted<'_>) -> Download {
         let mut downloads = self.downloads.lock();
+        self.note_source(wanted);
         let known = match downloads.get(wanted.digest) {
             Some(Download::Done(cached)) => {
+                let served = cached.raw.as_ref().unwrap_or(wanted.digest);
+                [served, wanted.digest].into_iter().for_each(|digest| self.note_use(digest));
+                if !self.is_intact(served) {
+                    self.verify_in_background(served);
+                    return Download::InProgress { done: 0, total: cached.size };
+                }
                 if let Some(answer) = cached.answer(wanted) {
                     return answer;
                 }
@@ -167,6 +205,32 @@ impl Cache {
             cache.download(&wanted, known).await;
         });
         started
+    }
+
+    /// Removes a file, and forgets what was converted to it. Returns the digests of all of them. Transfers go on.
+    fn forget(&self, digest: &Digest) -> Vec<Digest> {
+        let mut downloads = self.downloads.lock();
+        let is_gone = |other: &Digest, download: &Download| {
+            other == digest || matches!(download, Download::Done(Cached { raw: Some(raw), .. }) if raw == digest)
+        };
+        let gone: Vec<Digest> = downloads
+            .iter()
+            .filter(|(other, download)| is_gone(other, download))
+            .map(|(other, _)| other.clone())
+            .collect();
+        for digest in gone.iter().chain([digest]) {
+            downloads.remove(digest);
+            self.usage.forget(digest);
+            for path in [self.path(digest), self.note_path(digest), convert::mark_path(&self.path(digest))] {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        tracing::warn!(path = %path.display(), %error, "cannot remove a file of the image cache");
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+        gone
     }
 
     fn set(&self, digest: &Digest, download: Download) {
@@ -232,6 +296,7 @@ impl Cache {
         let outcome = self.copy(wanted, &part).await;
         if outcome.is_ok() {
             publish(&part, &self.path(wanted.digest), name)?;
+            self.record(wanted.digest)?;
         } else {
             drop(fs::remove_file(&part));
         }
@@ -266,7 +331,7 @@ impl Cache {
 fn publish(part: &Path, path: &Path, name: &str) -> Result<(), DownloadError> {
     durable_file::publish(part, path).map_err(|error| {
         let error = service_kit::status::chain(&error);
-        DownloadError::disk(format!("cannot move image {name} into the cache: {error}"))
+        DownloadError::cache(format!("cannot move image {name} into the cache: {error}"))
     })
 }
 
@@ -281,8 +346,8 @@ pub(crate) struct DownloadError {
 }
 
 impl DownloadError {
-    const fn disk(text: String) -> Self {
-        Self { cause: Cause::DiskError, text, is_final: true }
+    const fn cache(text: String) -> Self {
+        Self { cause: Cause::ImageCache, text, is_final: true }
     }
 
     const fn unreachable(text: String) -> Self {

@@ -51,9 +51,12 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     };
     let joined = Box::pin(mesh::join(&kit, Service::Storage, endpoints)).await?;
     let membership = joined.mesh.clone();
-    let Storage { files_from, reserve_bytes, .. } = config.storage;
-    let sources = image::Sources::new(files_from, &Outbound::new(&config.outbound)?)?;
-    let cache = image::Cache::open(kit.common.data.join("images"), sources, kit.host.clone(), reserve_bytes)?;
+    let Storage { files_from, reserve_bytes, max_cache_bytes, max_image_bytes, keep_used, .. } = config.storage;
+    // A larger one would have no room.
+    let max_image_bytes = if max_cache_bytes == 0 { max_image_bytes } else { max_image_bytes.min(max_cache_bytes) };
+    let sources = image::Sources::new(files_from, &Outbound::new(&config.outbound)?, max_image_bytes)?;
+    let limits = image::CacheLimits { max_bytes: max_cache_bytes, reserve_bytes, keep_used };
+    let cache = image::Cache::open(kit.common.data.join("images"), sources, kit.host.clone(), limits)?;
     kit.host.spawn_essential(
         "files",
         http::serve(kit.host.clone(), files, kit.listener(ListenerKind::Images), cache.clone()),

@@ -200,6 +200,13 @@ impl Outbound {
 }
 
 impl OutboundClient {
+    /// Changes the maximum size of a body, in bytes.
+    #[must_use]
+    pub fn with_max_bytes(mut self, max_bytes: u64) -> Self {
+        self.limits.max_bytes = max_bytes;
+        self
+    }
+
     /// Sends a request, and follows redirects if the purpose allows them. Each destination is checked.
     ///
     /// # Errors

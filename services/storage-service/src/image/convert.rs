@@ -20,12 +20,7 @@ use domain::{
 use durable_file::Access;
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    Cache, Cached, Download, DownloadError,
-    content::Head,
-    free_space::{SpaceCheck, SpaceError, free_bytes},
-    publish,
-};
+use super::{Cache, Cached, Download, DownloadError, content::Head, free_space::SpaceCheck, publish, room::SpaceError};
 use crate::qcow2::{Piece, Qcow2Error, disk_size, read_disk};
 
 /// Maximum number of concurrent conversions. Each uses a core and a thread for blocking work.
@@ -68,7 +63,7 @@ impl ConversionError {
                 is_final: true,
             },
             Self::Qcow2(Qcow2Error::Io(_)) | Self::Space(_) | Self::Io(_) | Self::Stopping => {
-                DownloadError::disk(format!("cannot convert image {name}: {self}"))
+                DownloadError::cache(format!("cannot convert image {name}: {self}"))
             }
         }
     }
@@ -89,7 +84,7 @@ impl Cache {
             let converted = cache.convert_now(&digest, &name, &part);
             converted.inspect_err(|_| drop(fs::remove_file(&part)))
         });
-        working.await.map_err(|error| DownloadError::disk(format!("cannot convert an image: {error}")))?
+        working.await.map_err(|error| DownloadError::cache(format!("cannot convert an image: {error}")))?
     }
 
     /// Returns the path of a temporary file that no other conversion has.
@@ -106,10 +101,13 @@ impl Cache {
         let (size, hex) = written.map_err(|error| error.of_image(name))?;
         let raw: Digest = format!("sha256:{hex}").parse().map_err(|error| disk(io::Error::other(error)))?;
         publish(part, &self.path(&raw), name)?;
-        let mark = self.path(digest).with_extension(MARK);
+        self.record(&raw)?;
+        let mark = mark_path(&self.path(digest));
         let marked = durable_file::write(&mark, raw.to_string().as_bytes(), Access::Owner);
         // The image goes last: until then it can be converted again.
         marked.and_then(|()| durable_file::remove(&self.path(digest))).map_err(|error| disk(error.into()))?;
+        drop(fs::remove_file(self.note_path(digest)));
+        self.usage.forget(digest);
         self.add_unless_known(&raw, Cached { size, format: FileFormat::Raw, raw: None });
         tracing::info!(%digest, %raw, size, name, "converted a QCOW2 image");
         Ok(Cached { size, format: FileFormat::Qcow2, raw: Some(raw) })
@@ -117,12 +115,21 @@ impl Cache {
 
     /// Reads the mark of an earlier conversion. Returns `None` if the raw content is not in the cache any more.
     pub(super) fn converted(&self, mark: &Path) -> Option<(Digest, Cached)> {
-        let digest =
-            mark.file_stem()?.to_str()?.parse().ok().filter(|_| mark.extension().is_some_and(|it| it == MARK))?;
+        let digest = mark.file_stem()?.to_str()?.parse().ok()?;
         let raw: Digest = fs::read_to_string(mark).ok()?.parse().ok()?;
         let size = fs::metadata(self.path(&raw)).ok()?.len();
         Some((digest, Cached { size, format: FileFormat::Qcow2, raw: Some(raw) }))
     }
+}
+
+/// Returns the path of the mark of a file.
+pub(super) fn mark_path(file: &Path) -> PathBuf {
+    file.with_extension(MARK)
+}
+
+/// Whether a path is that of a mark.
+pub(super) fn is_mark(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == MARK)
 }
 
 /// Writes raw content to a file, with holes for zeros.
@@ -149,8 +156,8 @@ impl<'c> RawWriter<'c> {
     ) -> Result<(u64, String), ConversionError> {
         let total = disk_size(source)?;
         // The size of the content without its zeros is unknown.
-        let mut space = SpaceCheck::new(cache.reserve_bytes, None);
-        space.write(0, || free_bytes(&cache.folder))?;
+        let mut space = SpaceCheck::new(None);
+        space.write(0).map_or(Ok(()), |needed| cache.make_room(needed))?;
         let (out, hash, head) = (File::create(part)?, Sha256::new(), Head::default());
         let mut writer = Self { cache, digest, out, hash, head, space, done: 0, total };
         read_disk(source, |piece| match piece {
@@ -163,7 +170,7 @@ impl<'c> RawWriter<'c> {
 
     fn data(&mut self, data: &[u8]) -> Result<(), ConversionError> {
         self.count(data)?;
-        self.space.write(data.len() as u64, || free_bytes(&self.cache.folder))?;
+        self.space.write(data.len() as u64).map_or(Ok(()), |needed| self.cache.make_room(needed))?;
         Ok(self.out.write_all(data)?)
     }
 

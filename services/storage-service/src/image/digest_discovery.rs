@@ -62,9 +62,7 @@ impl Cache {
     pub(crate) fn discover_digest(&self, url: &str, name: &str) -> DigestDiscovery {
         let mut discoveries = self.discoveries.lock();
         let before = match discoveries.get(url) {
-            Some(DigestDiscovery::Known { at, digest, .. })
-                if at.elapsed() < RESULT_TTL && self.path(digest).exists() =>
-            {
+            Some(DigestDiscovery::Known { at, digest, .. }) if at.elapsed() < RESULT_TTL && self.is_intact(digest) => {
                 return discoveries.get(url).cloned().unwrap_or(DigestDiscovery::InProgress { before: None });
             }
             Some(DigestDiscovery::Failed { at, .. }) if at.elapsed() < RESULT_TTL => {
@@ -73,7 +71,7 @@ impl Cache {
             Some(DigestDiscovery::InProgress { before }) => {
                 return DigestDiscovery::InProgress { before: before.clone() };
             }
-            Some(DigestDiscovery::Known { digest, validator, .. }) if self.path(digest).exists() => {
+            Some(DigestDiscovery::Known { digest, validator, .. }) if self.is_intact(digest) => {
                 Some(Discovered { digest: digest.clone(), validator: validator.clone() })
             }
             Some(DigestDiscovery::Known { .. } | DigestDiscovery::Failed { .. }) | None => None,
@@ -89,6 +87,7 @@ impl Cache {
         self.host.spawn(async move {
             let ended = match cache.try_discover_digest(&url, &name, before).await {
                 Ok(Discovered { digest, validator }) => {
+                    cache.note_use(&digest);
                     DigestDiscovery::Known { digest, validator, at: Instant::now() }
                 }
                 Err(DownloadError { cause, text, .. }) => {
@@ -129,9 +128,10 @@ impl Cache {
             };
             return before.ok_or_else(unknown);
         };
-        let disk = |why: &dyn std::fmt::Display| DownloadError::disk(format!("cannot store image {name}: {why}"));
+        let disk = |why: &dyn std::fmt::Display| DownloadError::cache(format!("cannot store image {name}: {why}"));
         let digest: Digest = format!("sha256:{hex}").parse().map_err(|error| disk(&error))?;
         publish(&part, &self.path(&digest), name)?;
+        self.record(&digest)?;
         self.add_unless_known(&digest, Cached { size, format, raw: None });
         Ok(Discovered { digest, validator })
     }
@@ -150,7 +150,10 @@ mod tests {
 
     use service_kit::{Host, outbound_http::Outbound};
 
-    use super::{super::Sources, *};
+    use super::{
+        super::{CacheLimits, Sources},
+        *,
+    };
 
     async fn discover_digest(cache: &Cache, url: &str) -> DigestDiscovery {
         loop {
@@ -164,8 +167,9 @@ mod tests {
 
     fn cache(folder: &Path) -> Cache {
         service_kit::tls::install_provider();
-        let sources = Sources::new(vec![folder.join("images")], &Outbound::default()).unwrap();
-        Cache::open(folder.join("cache"), sources, Host::default(), 0).unwrap()
+        let sources = Sources::new(vec![folder.join("images")], &Outbound::default(), 1 << 30).unwrap();
+        let limits = CacheLimits { max_bytes: 0, reserve_bytes: 0, keep_used: std::time::Duration::ZERO };
+        Cache::open(folder.join("cache"), sources, Host::default(), limits).unwrap()
     }
 
     fn digest(discovery: &DigestDiscovery) -> String {

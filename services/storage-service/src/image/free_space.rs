@@ -1,76 +1,64 @@
-//! Keeps a reserve of the cache's file system free: etcd and others may keep their data on it.
+//! Decides when a file that is written needs room in the cache, and reads how much there is.
 
-use std::{io, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
+
+use super::eviction::Space;
 
 /// Number of bytes that are written between two checks.
 const CHECK_INTERVAL: u64 = 64 << 20;
+/// Size of the unit in which the kernel counts the space of a file, in bytes (stat(2)).
+const BLOCK_BYTES: u64 = 512;
 
-/// Why nothing more may be written to the cache.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SpaceError {
-    /// The reserve would be used.
-    #[error(
-        "the file system of the image cache has {} MiB free, which is less than the {} MiB needed and the reserve of {} \
-         MiB (storage.reserve_bytes); free some space on it, or extend it",
-        .free >> 20, .needed >> 20, .reserve >> 20
-    )]
-    Low {
-        /// Free bytes.
-        free: u64,
-        /// Bytes to write.
-        needed: u64,
-        /// Bytes that must stay free.
-        reserve: u64,
-    },
-    /// The file system cannot be asked.
-    #[error("cannot read the free space of the image cache: {0}")]
-    Unknown(#[from] io::Error),
-}
-
-/// Decides when the free space is read while a file is written, and whether the next part of the file may be written.
+/// Decides when room is made while a file is written.
 #[derive(Debug)]
 pub(super) struct SpaceCheck {
-    /// Bytes that must stay free.
-    reserve: u64,
     /// Size of the file in bytes, if it is known.
     total: Option<u64>,
     written: u64,
-    /// Number of written bytes at which the free space is read again. `None` before the first check.
+    /// Number of written bytes at which room is made again. `None` before the first check.
     checked_to: Option<u64>,
 }
 
 impl SpaceCheck {
-    pub(super) const fn new(reserve: u64, total: Option<u64>) -> Self {
-        Self { reserve, total, written: 0, checked_to: None }
+    pub(super) const fn new(total: Option<u64>) -> Self {
+        Self { total, written: 0, checked_to: None }
     }
 
-    /// Counts bytes that are about to be written; holes are not counted. Reads the free bytes with `free` at the first
-    /// call, which may be about 0 bytes, and every 64 MiB.
-    ///
-    /// # Errors
-    /// [`SpaceError::Low`] if what is left of the file, or the next 64 MiB of one with an unknown size, would use the
-    /// reserve.
-    pub(super) fn write(&mut self, count: u64, free: impl FnOnce() -> io::Result<u64>) -> Result<(), SpaceError> {
+    /// Counts bytes that are about to be written; holes are not counted. Returns the number of bytes for which there must be
+    /// room, at the first call, which may be about 0 bytes, and every 64 MiB: what is left of the file, or the next 64 MiB of
+    /// one with an unknown size.
+    pub(super) fn write(&mut self, count: u64) -> Option<u64> {
         let written = self.written.saturating_add(count);
-        if self.checked_to.is_none_or(|checked_to| written > checked_to) {
+        let is_due = self.checked_to.is_none_or(|checked_to| written > checked_to);
+        let needed = is_due.then(|| {
             let left = self.total.map_or(CHECK_INTERVAL, |total| total.saturating_sub(self.written));
-            check(free()?, left.max(count), self.reserve)?;
             self.checked_to = Some(self.written.saturating_add(CHECK_INTERVAL.max(count)));
-        }
+            left.max(count)
+        });
         self.written = written;
-        Ok(())
+        needed
     }
 }
 
-/// Checks that the reserve stays free if `needed` bytes are written.
-const fn check(free: u64, needed: u64, reserve: u64) -> Result<(), SpaceError> {
-    if free < needed.saturating_add(reserve) { Err(SpaceError::Low { free, needed, reserve }) } else { Ok(()) }
+/// Reads the space that the files of a folder use, and the space that this process can use in addition.
+pub(super) fn space_of(folder: &Path) -> io::Result<Space> {
+    let found = rustix::fs::statvfs(folder)?;
+    let mut used = 0_u64;
+    for entry in fs::read_dir(folder)? {
+        match entry?.metadata() {
+            // Holes are not counted.
+            Ok(file) => used = used.saturating_add(file.blocks().saturating_mul(BLOCK_BYTES)),
+            // It was removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Space { used, free: found.f_bavail.saturating_mul(found.f_frsize) })
 }
 
-/// Returns the number of bytes that this process can write to the file system of a folder.
-pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
-    let found = rustix::fs::statvfs(folder)?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+/// Returns the space that a file uses, in bytes.
+pub(super) fn bytes_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.blocks().saturating_mul(BLOCK_BYTES))
 }
 
 #[cfg(test)]
@@ -78,28 +66,9 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
-    const GIB: u64 = 1 << 30;
 
     #[test]
-    fn a_file_is_written_only_if_the_reserve_stays_free() {
-        for (free, total, reserve, source, works) in [
-            (10 * GIB, Some(8 * GIB), 2 * GIB, "exactly fits", true),
-            (10 * GIB - 1, Some(8 * GIB), 2 * GIB, "a byte is missing", false),
-            (GIB, Some(0), 2 * GIB, "the reserve is used already", false),
-            (2 * GIB + 64 * MIB, None, 2 * GIB, "the next 64 MiB of an unknown size", true),
-            (2 * GIB + 63 * MIB, None, 2 * GIB, "less than that", false),
-            (MIB, Some(MIB), 0, "no reserve", true),
-            (MIB - 1, Some(MIB), 0, "no reserve, but no space either", false),
-            (u64::MAX, Some(u64::MAX), u64::MAX, "a size that a server made up", true),
-            (u64::MAX - 1, Some(u64::MAX), 1, "the same with less space", false),
-        ] {
-            let checked = SpaceCheck::new(reserve, total).write(0, || Ok(free));
-            assert_eq!(checked.is_ok(), works, "{source}: {checked:?}");
-        }
-    }
-
-    #[test]
-    fn the_free_space_is_read_at_first_and_every_64_mib() {
+    fn room_is_made_at_first_and_every_64_mib() {
         for (total, piece, pieces, right) in [
             (Some(1000), 10, 100, 1),
             (Some(256 * MIB), MIB, 256, 4),
@@ -109,30 +78,45 @@ mod tests {
             (None, 100 * MIB, 3, 4),
             (Some(MIB), MIB, 200, 4),
         ] {
-            let (mut space, mut reads) = (SpaceCheck::new(GIB, total), 0);
-            space.write(0, || Ok(GIB + 256 * MIB)).unwrap();
-            reads += 1;
-            for _ in 0..pieces {
-                space
-                    .write(piece, || {
-                        reads += 1;
-                        Ok(2 * GIB)
-                    })
-                    .unwrap();
-            }
-            assert_eq!(reads, right, "{total:?} {piece} {pieces}");
+            let mut space = SpaceCheck::new(total);
+            let mut checks = usize::from(space.write(0).is_some());
+            checks += (0..pieces).filter(|_| space.write(piece).is_some()).count();
+            assert_eq!(checks, right, "{total:?} {piece} {pieces}");
         }
     }
 
     #[test]
-    fn a_file_system_that_others_fill_meanwhile_ends_the_download() {
-        let mut space = SpaceCheck::new(GIB, Some(200 * MIB));
-        space.write(0, || Ok(2 * GIB)).unwrap();
-        space.write(64 * MIB, || panic!("it was read a moment ago")).unwrap();
-        let error = space.write(1, || Ok(GIB)).unwrap_err().to_string();
-        assert!(error.contains("1024 MiB free") && error.contains("storage.reserve_bytes"), "{error}");
-        assert!(
-            space.write(1, || Err(io::ErrorKind::NotFound.into())).unwrap_err().to_string().contains("cannot read")
-        );
+    fn room_is_made_for_what_is_left() {
+        for (total, before, piece, right) in [
+            (Some(200 * MIB), 0, 0, Some(200 * MIB)),
+            (Some(200 * MIB), 64 * MIB, 1, Some(136 * MIB)),
+            (Some(200 * MIB), 63 * MIB, MIB, None),
+            (None, 0, 0, Some(64 * MIB)),
+            (None, 64 * MIB, 100 * MIB, Some(100 * MIB)),
+            // A size that a server made up.
+            (Some(u64::MAX), 0, 0, Some(u64::MAX)),
+            // A server that sends more than it announced.
+            (Some(MIB), 64 * MIB, 1, Some(1)),
+        ] {
+            let mut space = SpaceCheck::new(total);
+            if before > 0 {
+                space.write(0);
+                space.write(before);
+            }
+            assert_eq!(space.write(piece), right, "{total:?} {before} {piece}");
+        }
+    }
+
+    #[test]
+    fn the_space_of_a_folder_counts_what_is_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = space_of(folder.path()).unwrap();
+        assert!(before.used == 0 && before.free > 0);
+        fs::write(folder.path().join("a"), vec![1; 1 << 20]).unwrap();
+        fs::File::create(folder.path().join("hole")).unwrap().set_len(1 << 40).unwrap();
+        let used = space_of(folder.path()).unwrap().used;
+        assert!((1 << 20..1 << 24).contains(&used), "{used}");
+        assert_eq!(bytes_of(&folder.path().join("missing")), 0);
+        assert!(space_of(&folder.path().join("missing")).is_err());
     }
 }

@@ -1,7 +1,6 @@
 //! Sources of files: HTTP servers and permitted local directories.
 
 use std::{
-    fmt::Display,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,8 +18,9 @@ use tokio::io::AsyncWriteExt as _;
 use super::{
     Cache, DownloadError, Hasher,
     content::{Expected, Head},
-    free_space::{SpaceCheck, SpaceError, free_bytes},
+    free_space::SpaceCheck,
     local_file::{self, LocalFileError},
+    room::SpaceError,
 };
 
 type Chunks = futures::stream::BoxStream<'static, Result<bytes::Bytes, SourceError>>;
@@ -109,10 +109,19 @@ impl Cache {
             is_final: matches!(&error, SourceError::Http(error) if error.is_refused()),
             ..DownloadError::unreachable(format!("cannot download image {name} from {}: {error}", redacted(url)))
         };
-        let unwritten =
-            |error: &dyn Display| DownloadError::disk(format!("cannot write image {name} to the cache: {error}"));
-        let disk = |error: io::Error| unwritten(&error);
-        let full = |error: SpaceError| unwritten(&error);
+        let disk = |error: io::Error| DownloadError::cache(format!("cannot write image {name} to the cache: {error}"));
+        let max = if purpose == Purpose::Image { self.sources.max_image_bytes } else { u64::MAX };
+        let check_size = |size: u64| {
+            let text = || {
+                format!(
+                    "image {name} from {} is larger than {max} bytes; raise storage.max_image_bytes, and \
+                     storage.max_cache_bytes if it is lower",
+                    redacted(url)
+                )
+            };
+            if size > max { Err(DownloadError::cache(text())) } else { Ok(()) }
+        };
+        let full = |error: SpaceError| DownloadError::no_room(name, &error);
         let strange = |error: ImageFormatError| DownloadError::format(name, url, &error);
         let (mut hasher, mut done) = (Hasher::new(algorithm), 0_u64);
         let (mut head, mut format) = (Head::default(), FileFormat::Empty);
@@ -120,8 +129,11 @@ impl Cache {
         let Source::Content { size: total, mut chunks, validator } = source else {
             return Ok(None);
         };
-        let mut space = SpaceCheck::new(self.reserve_bytes, (total > 0).then_some(total));
-        space.write(0, || free_bytes(&self.folder)).map_err(full)?;
+        check_size(total)?;
+        let mut space = SpaceCheck::new((total > 0).then_some(total));
+        if let Some(needed) = space.write(0) {
+            self.make_room_for(needed).await.map_err(full)?;
+        }
         let mut out = tokio::fs::File::create(path).await.map_err(disk)?;
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(unreachable)?;
@@ -130,7 +142,10 @@ impl Cache {
                 format = expected.check(head).map_err(strange)?;
             }
             let size = u64::try_from(chunk.len()).unwrap_or(0);
-            space.write(size, || free_bytes(&self.folder)).map_err(full)?;
+            check_size(done + size)?;
+            if let Some(needed) = space.write(size) {
+                self.make_room_for(needed).await.map_err(full)?;
+            }
             out.write_all(&chunk).await.map_err(disk)?;
             done += size;
             progress(done, total);
@@ -150,17 +165,26 @@ impl Cache {
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     files_from: Arc<[PathBuf]>,
+    /// Maximum size of an image, in bytes.
+    max_image_bytes: u64,
     images: OutboundClient,
     boot_files: OutboundClient,
 }
 
 impl Sources {
-    /// Permits the files below `files_from`, and servers by the rules of `outbound`.
-    pub(crate) fn new(files_from: Vec<PathBuf>, outbound: &Outbound) -> Result<Self, OutboundError> {
+    /// Permits the files below `files_from`, and servers by the rules of `outbound`. An image that is downloaded
+    /// has at most `max_image_bytes`.
+    pub(crate) fn new(
+        files_from: Vec<PathBuf>,
+        outbound: &Outbound,
+        max_image_bytes: u64,
+    ) -> Result<Self, OutboundError> {
         let client = |purpose| outbound.client(purpose, &Trust::System);
         Ok(Self {
             files_from: files_from.into(),
-            images: client(Purpose::Image)?,
+            // `fetch` stops at the limit, and names the setting.
+            images: client(Purpose::Image)?.with_max_bytes(u64::MAX),
+            max_image_bytes,
             boot_files: client(Purpose::BootFile)?,
         })
     }

@@ -5,6 +5,9 @@ use service_kit::outbound_http::Outbound;
 use super::*;
 use crate::qcow2::tests::{Cluster, build};
 
+/// Maximum size of an image in these tests.
+const MAX_IMAGE_BYTES: u64 = 64 << 20;
+
 async fn download(cache: &Cache, digest: &Digest, url: &str) -> Download {
     download_as(cache, digest, url, Expected::BootFile).await
 }
@@ -24,9 +27,19 @@ fn cache(folder: &Path) -> Cache {
 }
 
 fn cache_with_reserve(folder: &Path, reserve_bytes: u64) -> Cache {
+    cache_with(folder, CacheLimits { max_bytes: 0, reserve_bytes, keep_used: Duration::ZERO })
+}
+
+fn cache_with(folder: &Path, limits: CacheLimits) -> Cache {
     service_kit::tls::install_provider();
-    let sources = Sources::new(vec![folder.join("images")], &Outbound::default()).unwrap();
-    Cache::open(folder.join("cache"), sources, Host::default(), reserve_bytes).unwrap()
+    let sources = Sources::new(vec![folder.join("images")], &Outbound::default(), MAX_IMAGE_BYTES).unwrap();
+    Cache::open(folder.join("cache"), sources, Host::default(), limits).unwrap()
+}
+
+/// Returns the number of files in the cache, without the notes.
+fn files(folder: &Path) -> usize {
+    let names = fs::read_dir(folder.join("cache")).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.extension().is_none_or(|extension| extension != "verified")).count()
 }
 
 fn digest_of(content: &[u8]) -> Digest {
@@ -61,7 +74,7 @@ async fn a_wrong_digest_names_the_registered_one_alone_and_leaves_nothing() {
     assert_eq!(failure.cause, Cause::ImageDigest);
     assert!(failure.text.contains(digest.hex()), "{}", failure.text);
     assert!(!failure.text.contains(digest_of(b"content").hex()), "{}", failure.text);
-    assert_eq!(fs::read_dir(folder.path().join("cache")).unwrap().count(), 0);
+    assert_eq!(files(folder.path()), 0);
 }
 
 #[tokio::test]
@@ -194,15 +207,15 @@ async fn an_image_that_would_use_the_reserve_is_neither_downloaded_nor_converted
     let full = || cache_with_reserve(lab.folder.path(), u64::MAX);
     let refused = |download| {
         let failure = failure(download);
-        assert_eq!(failure.cause, Cause::DiskError, "{failure:?}");
+        assert_eq!(failure.cause, Cause::ImageCache, "{failure:?}");
         assert!(failure.text.contains("storage.reserve_bytes"), "{}", failure.text);
     };
     refused(lab.download(&full(), Encoding::Qcow2).await);
-    assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 0);
+    assert_eq!(files(lab.folder.path()), 0);
     assert!(matches!(download(&lab.cache(), &lab.digest, &lab.url).await, Download::Done(_)));
     refused(lab.download(&full(), Encoding::Qcow2).await);
     // The image itself stays.
-    assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 1);
+    assert_eq!(files(lab.folder.path()), 1);
 }
 
 #[tokio::test]
@@ -224,7 +237,7 @@ async fn a_file_found_by_its_digest_replaces_no_download_and_no_converted_file()
     let cache = cache(folder.path());
     let file = |raw| Download::Done(Cached { size: 1, format: FileFormat::Qcow2, raw });
     let found = Cached { size: 2, format: FileFormat::Qcow2, raw: None };
-    let failed = |expected| DownloadError::disk("full".to_owned()).failed(expected);
+    let failed = |expected| DownloadError::cache("full".to_owned()).failed(expected);
     for (known, source, replaced) in [
         (None, "unknown", true),
         (Some(failed(Expected::BootFile)), "failed as a boot file", true),
@@ -275,7 +288,7 @@ async fn a_qcow2_image_is_refused_before_it_is_served_if_its_content_is_no_raw_d
                 assert_eq!(failure.cause, Cause::ImageFormat, "{source}: {failure:?}");
                 assert!(failure.text.contains(why), "{source}: {}", failure.text);
                 // The QCOW2 image alone is left.
-                assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 1, "{source}");
+                assert_eq!(files(lab.folder.path()), 1, "{source}");
                 assert!(!cache.path(&digest_of(&content)).exists(), "{source}");
             }
             (download, None) => panic!("{source}: {download:?}"),
@@ -296,9 +309,9 @@ async fn a_conversion_ends_with_the_service_and_leaves_nothing() {
     let error = cache.convert(&lab.digest, "test").await.unwrap_err();
     assert!(error.text.contains("stopping"), "{error}");
     // The next run removes what a run that did not end in order left.
-    assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 2);
+    assert_eq!(files(lab.folder.path()), 2);
     assert_eq!(lab.cache().list().len(), 1);
-    assert_eq!(fs::read_dir(lab.folder.path().join("cache")).unwrap().count(), 1);
+    assert_eq!(files(lab.folder.path()), 1);
 }
 
 #[tokio::test]
@@ -315,3 +328,5 @@ async fn a_conversion_waits_for_its_turn_and_has_a_file_of_its_own() {
     let waited = cache.convert(&lab.digest, "test").await.unwrap_err();
     assert!(waited.text.contains("stopping"), "{waited}");
 }
+
+mod lifetime;
