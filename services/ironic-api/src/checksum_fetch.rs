@@ -5,16 +5,15 @@ use domain::image::{
     checksum::{self, ChecksumError},
     format::file_name,
 };
-use reqwest::StatusCode;
-use service_kit::outbound_http::{Outbound, OutboundError, OutboundRequest, Purpose, Trust};
+use service_kit::outbound_http::{Outbound, Purpose};
+
+use crate::small_download::{SmallDownloadError, download};
 
 /// Reason that the checksum of an image is not known.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ChecksumFetchError {
     #[error("the list of checksums cannot be downloaded")]
-    Request(#[from] OutboundError),
-    #[error("the list of checksums cannot be downloaded: its server answers with {0}")]
-    Status(StatusCode),
+    Download(#[from] SmallDownloadError),
     #[error("the list of checksums is not text")]
     NotText,
     #[error("the list of checksums cannot be used")]
@@ -32,12 +31,7 @@ pub(super) async fn checksum(
     image: &str,
     algorithm: Option<&str>,
 ) -> Result<Digest, ChecksumFetchError> {
-    let client = outbound.client(Purpose::ChecksumList, &Trust::System)?;
-    let answer = client.send(OutboundRequest::get(url.trim())?).await?;
-    if !answer.status().is_success() {
-        return Err(ChecksumFetchError::Status(answer.status()));
-    }
-    let octets = answer.body().await?;
+    let octets = download(outbound, Purpose::ChecksumList, url.trim()).await?;
     let list = std::str::from_utf8(&octets).map_err(|_| ChecksumFetchError::NotText)?;
     Ok(checksum::find(list, &file_name(image), algorithm)?)
 }

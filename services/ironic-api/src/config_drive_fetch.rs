@@ -2,9 +2,9 @@
 //! node needs no access to its URL.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use service_kit::outbound_http::{Outbound, Purpose};
 
-use reqwest::StatusCode;
-use service_kit::outbound_http::{Outbound, OutboundError, OutboundRequest, Purpose, Trust};
+use crate::small_download::{SmallDownloadError, download};
 
 /// First bytes of a gzip file (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -13,9 +13,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConfigDriveFetchError {
     #[error("the config drive cannot be downloaded")]
-    Request(#[from] OutboundError),
-    #[error("the config drive cannot be downloaded: its server answers with {0}")]
-    Status(StatusCode),
+    Download(#[from] SmallDownloadError),
     #[error("the config drive is neither packed by gzip nor base64 of that")]
     NotPacked,
 }
@@ -26,12 +24,7 @@ pub(super) enum ConfigDriveFetchError {
 /// [`ConfigDriveFetchError`] if the URL is not HTTP, its host is not allowed or does not answer in time, or the drive is too
 /// large or not compressed.
 pub(super) async fn config_drive(outbound: &Outbound, url: &str) -> Result<String, ConfigDriveFetchError> {
-    let client = outbound.client(Purpose::ConfigDrive, &Trust::System)?;
-    let answer = client.send(OutboundRequest::get(url)?).await?;
-    if !answer.status().is_success() {
-        return Err(ConfigDriveFetchError::Status(answer.status()));
-    }
-    text(answer.body().await?)
+    text(download(outbound, Purpose::ConfigDrive, url).await?)
 }
 
 /// Encodes a drive in base64 unless the server sent it so.

@@ -37,6 +37,7 @@ mod records;
 mod request;
 mod resources;
 mod response;
+mod small_download;
 mod states;
 mod step_requests;
 #[cfg(test)]

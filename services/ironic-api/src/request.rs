@@ -39,7 +39,8 @@ pub(super) struct ApiRequest {
     pub(super) caller: Arc<Caller>,
     /// Project that owns the resources that this request creates, if the caller is restricted to one.
     pub(super) owner: Option<String>,
-    /// Whether a proxy passed the request on, by the headers that proxies add.
+    /// Whether a proxy passed the call of an agent on, by the headers that proxies add. True for other calls, which are never
+    /// taken for those of an agent on this host.
     pub(super) is_forwarded: bool,
     /// Preconditions (`If-Match`, `If-None-Match`).
     pub(super) condition: Condition,
@@ -49,6 +50,9 @@ pub(super) struct ApiRequest {
 
 /// Headers by which a proxy shows that it passed a request on (RFC 7239, RFC 9110 §7.6.3), in lower case.
 const PROXY_HEADERS: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+
+/// First segments of the paths of agents' calls.
+const AGENT_CALLS: [&str; 3] = ["lookup", "heartbeat", "continue_inspection"];
 
 /// Where a request comes from.
 #[derive(Debug)]
@@ -129,7 +133,8 @@ pub(super) async fn parse(parts: Parts, body: Body, source: Source<'_>) -> (Vers
         Err(error) => return (version_headers, ParsedRequest::Refused(error)),
     };
     let method = parts.method.as_str().to_owned();
-    let is_forwarded = PROXY_HEADERS.iter().any(|name| parts.headers.contains_key(*name));
+    let is_of_agent = path.split('/').next().is_some_and(|first| AGENT_CALLS.contains(&first));
+    let is_forwarded = !is_of_agent || PROXY_HEADERS.iter().any(|name| parts.headers.contains_key(*name));
     let request = ApiRequest {
         version,
         method,
