@@ -102,7 +102,7 @@ impl Access {
 /// [`DurableFileError::Io`]; the file has its old content then, unless the folder alone cannot be synchronized.
 pub fn write(path: &Path, content: &[u8], access: Access) -> Result<(), DurableFileError> {
     let part = part_of(path);
-    let written = write_on(&mut RealDisk, path, &part, (content, access));
+    let written = write_on(&mut RealDisk, path, &part, content, access);
     written.inspect_err(|_| drop(fs::remove_file(&part))).map_err(DurableFileError::io("write", path))
 }
 
@@ -183,7 +183,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
-fn write_on(disk: &mut impl Disk, path: &Path, part: &Path, (content, access): (&[u8], Access)) -> io::Result<()> {
+fn write_on(disk: &mut impl Disk, path: &Path, part: &Path, content: &[u8], access: Access) -> io::Result<()> {
     disk.write_new(part, content, access.mode())?;
     publish_on(disk, part, path)
 }

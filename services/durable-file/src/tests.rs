@@ -94,7 +94,7 @@ fn a_power_cut_at_any_step_leaves_the_old_or_the_new_content_and_nothing_that_is
             for (names, content) in [(Kept, Kept), (Kept, Half), (Kept, Lost), (Lost, Kept), (Lost, Half), (Lost, Lost)]
             {
                 let mut disk = CutDisk::new(&path, old, cut_before);
-                let written = write_on(&mut disk, &path, &part, (new, Access::Owner));
+                let written = write_on(&mut disk, &path, &part, new, Access::Owner);
                 assert_eq!(written.is_ok(), cut_before == STEPS);
                 let mut found = disk.after(names, content);
                 let now = found.remove(&path);
