@@ -248,11 +248,13 @@ impl Ironic {
     fn check_callback(&self, node: NodeId, peer: &Peer) -> Result<(), Wire> {
         let refused =
             |why: &str| Err(Class::Invalid.error(format!("The callback_url {:?} is refused: {why}", peer.url)));
-        let Some(host) = agent_client::host(&peer.url) else { return refused("its host must be an IPv4 address") };
+        let Some((host, port)) = agent_client::host(&peer.url) else {
+            return refused("its host must be an IPv4 address");
+        };
         if !self.is_own_address(node, host.into()) {
             return refused("it is not an address assigned to the machine");
         }
-        if self.outbound.policy().check(Purpose::AgentCallback, host.into()).is_err() {
+        if self.outbound.policy().check(Purpose::AgentCallback, host.into(), port).is_err() {
             return refused("its host is not an address of a machine");
         }
         if !peer.is_over_tls() {

@@ -7,6 +7,7 @@
 //! | `target` | reads URLs, pure |
 //! | `redirect` | where a redirect leads and what it may carry along, pure |
 //! | `proxy` | which requests go through the configured proxy, pure |
+//! | `rate` | how often a server is sent requests, pure |
 //! | `progress` | whether a transfer is too slow, pure |
 //! | `resolver` | resolves names, and returns only addresses that the policy allows |
 //! | [`client`](OutboundClient) | sends requests |
@@ -18,10 +19,12 @@ mod address;
 mod client;
 mod config;
 mod error;
+mod factory;
 pub mod policy;
 mod progress;
 mod proxy;
 mod range;
+mod rate;
 mod redirect;
 mod resolver;
 mod target;
@@ -30,7 +33,7 @@ pub use client::{OutboundClient, OutboundRequest, OutboundResponse, Trust};
 pub use config::OutboundConfig;
 pub use error::{Destination, OutboundError};
 pub use policy::{Purpose, Refused};
-pub use range::{AddressRange, ParseRangeError};
+pub use range::{AddressRange, AllowedRange, ParseAllowedError, ParseRangeError};
 pub use target::redacted;
 
 use std::{
@@ -44,6 +47,7 @@ use reqwest::Url;
 use self::{
     policy::Policy,
     proxy::NoProxy,
+    rate::RateTable,
     resolver::{Lookup, LookupError, SystemLookup},
 };
 
@@ -54,6 +58,7 @@ pub struct Outbound {
     proxy: Option<Url>,
     no_proxy: NoProxy,
     lookup: Arc<dyn Lookup>,
+    rates: RateTable,
 }
 
 impl fmt::Debug for Outbound {
@@ -65,7 +70,13 @@ impl fmt::Debug for Outbound {
 impl Default for Outbound {
     /// Without a proxy, and without addresses that are allowed in addition.
     fn default() -> Self {
-        Self { policy: Arc::default(), proxy: None, no_proxy: NoProxy::default(), lookup: Arc::new(SystemLookup) }
+        Self {
+            policy: Arc::default(),
+            proxy: None,
+            no_proxy: NoProxy::default(),
+            lookup: Arc::new(SystemLookup),
+            rates: RateTable::default(),
+        }
     }
 }
 
@@ -100,7 +111,7 @@ impl Outbound {
         let destination = || Destination { host: format!("{host}:{port}"), is_redirected: false };
         let found = self.lookup.lookup(host.to_owned()).await;
         let found = found.map_err(|_| OutboundError::Unresolved(destination()))?;
-        match resolver::allowed(&self.policy, purpose, found) {
+        match resolver::allowed(&self.policy, purpose, found, Some(port)) {
             Ok(allowed) => Ok(allowed.into_iter().map(|address| SocketAddr::new(address.ip(), port)).collect()),
             Err(LookupError::Refused(why)) => {
                 tracing::warn!(host, ?why, ?purpose, "refused a connection to an address that is not allowed");

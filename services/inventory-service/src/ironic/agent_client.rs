@@ -60,9 +60,10 @@ pub(super) struct AgentClient {
     token: String,
 }
 
-/// Returns the host of a URL if it is an IPv4 address.
-pub(super) fn host(url: &str) -> Option<Ipv4Addr> {
-    Url::parse(url).ok()?.host_str()?.parse().ok()
+/// Returns host and port of a URL if the host is an IPv4 address.
+pub(super) fn host(url: &str) -> Option<(Ipv4Addr, u16)> {
+    let url = Url::parse(url).ok()?;
+    Some((url.host_str()?.parse().ok()?, url.port_or_known_default()?))
 }
 
 impl AgentClient {
@@ -167,8 +168,8 @@ mod tests {
 
     #[test]
     fn an_agent_is_called_by_ipv4_address_alone() {
-        let host = |url| host(url).map(|host| host.to_string());
-        assert_eq!(host("https://10.77.1.11:9999").as_deref(), Some("10.77.1.11"));
+        let host = |url| host(url).map(|(host, port)| format!("{host}:{port}"));
+        assert_eq!(host("https://10.77.1.11:9999").as_deref(), Some("10.77.1.11:9999"));
         for wrong in ["https://metadata.internal:9999", "https://[fd00::1]:9999", "nonsense", "http://h.10.0.0.1/"] {
             assert_eq!(host(wrong), None, "{wrong}");
         }

@@ -12,11 +12,12 @@ use tokio::time::{Instant, timeout};
 use super::{
     Outbound,
     error::{Destination, OutboundError},
+    factory::ClientFactory,
     policy::{Policy, Purpose, Refused},
     progress::Progress,
     proxy::NoProxy,
+    rate::RateTable,
     redirect::{self, RedirectError},
-    resolver::GuardedResolver,
     target,
 };
 
@@ -84,6 +85,8 @@ pub enum Trust {
 pub struct OutboundClient {
     direct: Client,
     proxied: Option<Client>,
+    factory: Arc<ClientFactory>,
+    rates: RateTable,
     no_proxy: NoProxy,
     policy: Arc<Policy>,
     purpose: Purpose,
@@ -169,28 +172,24 @@ impl Outbound {
         trust: &Trust,
         limits: Limits,
     ) -> Result<OutboundClient, OutboundError> {
-        let builder = || {
-            // Decompression is not compiled in: what a server sends is what is counted and stored.
-            let builder = Client::builder()
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(limits.connect)
-                .user_agent(concat!("ironmesh/", env!("CARGO_PKG_VERSION")));
-            match trust {
-                Trust::Ca(ca) if !ca.is_empty() => builder.tls_certs_only(ca.clone()),
-                Trust::System | Trust::Ca(_) => builder,
-                Trust::Tls(config) => builder.tls_backend_preconfigured((**config).clone()),
-            }
-        };
         let (lookup, policy) = (Arc::clone(&self.lookup), Arc::clone(&self.policy));
-        let direct = builder().dns_resolver(GuardedResolver { lookup, policy, purpose });
-        let direct = direct.build().map_err(OutboundError::Client)?;
+        let factory = ClientFactory {
+            lookup,
+            policy,
+            purpose,
+            trust: trust.clone(),
+            limits,
+            by_port: parking_lot::Mutex::default(),
+        };
         // BMCs and agents are not reached through a proxy.
         let is_proxied = !matches!(purpose, Purpose::Redfish | Purpose::AgentCallback);
-        let proxied = self.proxy.clone().filter(|_| is_proxied).map(|url| builder().proxy(Proxy::all(url)?).build());
+        let proxy = self.proxy.clone().filter(|_| is_proxied);
+        let proxied = proxy.map(|url| factory.builder().proxy(Proxy::all(url)?).build());
         Ok(OutboundClient {
-            direct,
+            direct: factory.direct(None)?,
             proxied: proxied.transpose().map_err(OutboundError::Client)?,
+            factory: Arc::new(factory),
+            rates: self.rates.clone(),
             no_proxy: self.no_proxy.clone(),
             policy: Arc::clone(&self.policy),
             purpose,
@@ -245,6 +244,7 @@ impl OutboundClient {
     /// Sends one request and reads the header of its response.
     async fn exchange(&self, hop: &Hop, deadline: Option<Instant>) -> Result<reqwest::Response, OutboundError> {
         let client = self.client_for(hop)?;
+        self.wait_for_turn(hop, deadline).await?;
         let mut request = client.request(hop.method.clone(), hop.url.clone()).headers(hop.headers.clone());
         if let Some(body) = &hop.body {
             request = request.body(body.clone());
@@ -266,21 +266,40 @@ impl OutboundClient {
         Ok(response)
     }
 
+    /// Waits until the server may be sent another request.
+    async fn wait_for_turn(&self, hop: &Hop, deadline: Option<Instant>) -> Result<(), OutboundError> {
+        let now = Instant::now();
+        let limit = deadline.map_or(self.limits.header, |end| end.saturating_duration_since(now));
+        let wait = self.rates.take(self.purpose, target::host_and_port(&hop.url), limit, now);
+        if wait > limit {
+            return Err(OutboundError::TooMany { destination: hop.destination.clone(), wait });
+        }
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
     /// Returns the client for a URL. Checks the address if the URL has one: the resolver is not asked about it. Through a
     /// proxy no name is resolved here, so that the proxy must refuse what names resolve to; the address of the proxy is that of
     /// the configuration.
-    fn client_for(&self, hop: &Hop) -> Result<&Client, OutboundError> {
+    fn client_for(&self, hop: &Hop) -> Result<Client, OutboundError> {
         let url = &hop.url;
+        let port = url.port_or_known_default().unwrap_or_default();
         let proxied = self.proxied.as_ref().filter(|_| !self.no_proxy.contains(url));
         let address = if proxied.is_some() { target::known_address(url) } else { target::literal(url) };
         if let Some(address) = address {
-            self.policy.check(self.purpose, address).map_err(|Refused { address, class }| {
+            self.policy.check(self.purpose, address, port).map_err(|Refused { address, class }| {
                 let purpose = self.purpose;
-                tracing::warn!(%address, ?class, ?purpose, "refused a request to an address that is not allowed");
+                tracing::warn!(%address, port, ?class, ?purpose, "refused a request to an address that is not allowed");
                 OutboundError::Refused(hop.destination.clone())
             })?;
         }
-        Ok(proxied.unwrap_or(&self.direct))
+        match proxied {
+            Some(proxied) => Ok(proxied.clone()),
+            None if self.policy.singles_out(port) => self.factory.of_port(port),
+            None => Ok(self.direct.clone()),
+        }
     }
 }
 

@@ -2,14 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{range::AddressRange, target};
+use super::{
+    range::{AddressRange, AllowedRange},
+    target,
+};
 
 /// Rules for requests to servers that users name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutboundConfig {
-    /// Addresses that are allowed although they are loopback, link-local, of this host, or internal.
-    pub allow: Vec<AddressRange>,
+    /// Addresses that are allowed although they are loopback, link-local, of this host, or internal; with ports after a colon,
+    /// only with these ports.
+    pub allow: Vec<AllowedRange>,
     /// Networks of BMCs, and provisioning networks.
     pub internal: Vec<AddressRange>,
     /// URL of an HTTP proxy; empty: none. It is taken from here alone, not from the environment.

@@ -34,6 +34,14 @@ pub enum OutboundError {
     /// The policy does not allow the destination. Nothing was sent.
     #[error("{0} is not an allowed destination; an administrator can allow its address in outbound.allow")]
     Refused(Destination),
+    /// The server was sent too many requests at the word of users.
+    #[error("{destination} is sent too many requests; repeat it in {} s", .wait.as_secs().max(1))]
+    TooMany {
+        /// The server.
+        destination: Destination,
+        /// How long another request would have to wait.
+        wait: Duration,
+    },
     /// The name of the host has no address.
     #[error("cannot resolve the name of {0}")]
     Unresolved(Destination),

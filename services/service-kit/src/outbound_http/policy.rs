@@ -9,7 +9,7 @@ use std::{
 pub use super::address::AddressClass;
 use super::{
     address::{class, embedded},
-    range::AddressRange,
+    range::{AddressRange, AllowedRange},
 };
 
 /// What a request is for, which decides who named its destination.
@@ -64,7 +64,7 @@ type Contains = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 /// The rules for destinations.
 #[derive(Clone)]
 pub struct Policy {
-    allow: Vec<AddressRange>,
+    allow: Vec<AllowedRange>,
     internal: Vec<AddressRange>,
     is_registered: Option<Contains>,
     is_own: Contains,
@@ -87,7 +87,7 @@ impl Policy {
     /// Creates a policy: `allow` are addresses that are allowed in addition, `internal` those of BMCs and provisioning
     /// networks.
     #[must_use]
-    pub fn new(allow: Vec<AddressRange>, internal: Vec<AddressRange>) -> Self {
+    pub fn new(allow: Vec<AllowedRange>, internal: Vec<AddressRange>) -> Self {
         Self { allow, internal, is_registered: None, is_own: Arc::new(is_own) }
     }
 
@@ -100,18 +100,28 @@ impl Policy {
         Self { is_own: Arc::new(is_own), ..self.clone() }
     }
 
-    /// Checks an address before a connection to it.
+    /// Checks an address before a connection to one of its ports.
     ///
     /// # Errors
     /// [`Refused`] if the purpose may not reach it.
-    pub fn check(&self, purpose: Purpose, address: IpAddr) -> Result<(), Refused> {
+    pub fn check(&self, purpose: Purpose, address: IpAddr, port: u16) -> Result<(), Refused> {
+        self.check_for(purpose, address, Some(port))
+    }
+
+    /// Checks an address for a connection whose port is not known: only exceptions for all ports count.
+    pub(super) fn check_for(&self, purpose: Purpose, address: IpAddr, port: Option<u16>) -> Result<(), Refused> {
         let address = address.to_canonical();
-        if self.allow.iter().any(|range| range.contains(address)) {
+        if self.allow.iter().any(|range| range.contains(address, port)) {
             return Ok(());
         }
         let all = std::iter::once(address).chain(embedded(address).into_iter().map(IpAddr::V4));
         let refused = all.filter_map(|part| self.class(part)).find(|class| purpose.refuses(*class));
         refused.map_or(Ok(()), |class| Err(Refused { address, class }))
+    }
+
+    /// Returns whether an exception is for this port and not for all of them.
+    pub(super) fn singles_out(&self, port: u16) -> bool {
+        self.allow.iter().any(|range| range.singles_out(port))
     }
 
     fn class(&self, address: IpAddr) -> Option<AddressClass> {

@@ -39,11 +39,13 @@ pub(super) struct GuardedResolver {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) policy: Arc<Policy>,
     pub(super) purpose: Purpose,
+    /// The port of the connections, if all have the same one.
+    pub(super) port: Option<u16>,
 }
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let (policy, purpose) = (Arc::clone(&self.policy), self.purpose);
+        let (policy, purpose, port) = (Arc::clone(&self.policy), self.purpose, self.port);
         let host = name.as_str().to_owned();
         let found = self.lookup.lookup(host.clone());
         Box::pin(async move {
@@ -51,7 +53,7 @@ impl Resolve for GuardedResolver {
                 tracing::debug!(host, %error, "cannot resolve the host of a request");
                 LookupError::Unresolved
             })?;
-            let allowed = allowed(&policy, purpose, found);
+            let allowed = allowed(&policy, purpose, found, port);
             if let Err(LookupError::Refused(Refused { address, class })) = &allowed {
                 tracing::warn!(host, %address, ?class, ?purpose, "refused a request to an address that is not allowed");
             }
@@ -61,16 +63,17 @@ impl Resolve for GuardedResolver {
     }
 }
 
-/// Returns the addresses that are allowed.
+/// Returns the addresses that are allowed for a port, or for all ports.
 pub(super) fn allowed(
     policy: &Policy,
     purpose: Purpose,
     found: Vec<SocketAddr>,
+    port: Option<u16>,
 ) -> Result<Vec<SocketAddr>, LookupError> {
     let mut refused = None;
     let mut allowed = Vec::new();
     for address in found {
-        match policy.check(purpose, address.ip()) {
+        match policy.check_for(purpose, address.ip(), port) {
             Ok(()) => allowed.push(address),
             Err(why) => refused = refused.or(Some(why)),
         }

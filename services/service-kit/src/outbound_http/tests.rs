@@ -382,3 +382,25 @@ fn errors_that_a_repetition_does_not_change_are_permanent() {
         assert_eq!(error.is_permanent(), right, "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_name_is_resolved_for_the_port_that_is_allowed_and_for_no_other() {
+    let [allowed, other] = [Server::start(|_| ok("served")).await, Server::start(|_| ok("secret")).await];
+    let port = allowed.address.port();
+    let local: IpAddr = "127.0.0.1".parse().unwrap();
+    let names = || vec![("images.example", vec![vec![local]])];
+    for (rule, to, source, is_allowed) in [
+        (format!("127.0.0.1:{port}"), &allowed, "its port", true),
+        (format!("127.0.0.0/8:{port}"), &allowed, "its network and port", true),
+        (format!("127.0.0.1:{port}"), &other, "another port of the same address", false),
+        (format!("127.0.0.2:{port}"), &allowed, "another address", false),
+        ("127.0.0.1:*".to_owned(), &other, "all ports", true),
+        ("127.0.0.1".to_owned(), &other, "no ports: all", true),
+    ] {
+        let client = client(&outbound(&[&rule], names()));
+        for host in ["images.example", "127.0.0.1"] {
+            let got = get(&client, &format!("http://{host}:{}/", to.address.port())).await;
+            assert_eq!(got.is_ok(), is_allowed, "{rule} {host}: {source}: {got:?}");
+        }
+    }
+}

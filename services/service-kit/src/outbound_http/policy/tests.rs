@@ -5,15 +5,17 @@ use reqwest::Url;
 use super::{super::target, AddressClass::*, *};
 
 fn policy(allow: &[&str]) -> Policy {
-    let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    Policy::new(ranges(allow), ranges(&["10.77.1.0/24", "10.77.2.0/24", "fd77::/64"]))
+    let allow = allow.iter().map(|text| text.parse().unwrap()).collect();
+    let internal = ["10.77.1.0/24", "10.77.2.0/24", "fd77::/64"].map(|text| text.parse().unwrap());
+    Policy::new(allow, internal.into())
         .with_own(|address| ["192.0.2.10", "2001:db8::10"].iter().any(|own| own.parse() == Ok(address)))
 }
 
 /// What the policy makes of a URL whose host is an address.
 fn class_of(policy: &Policy, purpose: Purpose, url: &str) -> Option<AddressClass> {
-    let address = target::literal(&Url::parse(url).unwrap()).unwrap_or_else(|| panic!("{url} has no address"));
-    policy.check(purpose, address).err().map(|refused| refused.class)
+    let url = Url::parse(url).unwrap();
+    let address = target::literal(&url).unwrap_or_else(|| panic!("{url} has no address"));
+    policy.check(purpose, address, url.port_or_known_default().unwrap()).err().map(|refused| refused.class)
 }
 
 const OF_USERS: [Purpose; 5] =
@@ -152,6 +154,46 @@ fn the_addresses_of_this_host_are_found() {
     // No packet is sent. Without a route there is no address to find.
     if socket.connect("192.0.2.1:9").is_ok() {
         let own = socket.local_addr().unwrap().ip();
-        assert_eq!(policy.check(Purpose::Image, own).unwrap_err().class, ThisHost);
+        assert_eq!(policy.check(Purpose::Image, own, 80).unwrap_err().class, ThisHost);
+    }
+}
+
+#[test]
+fn an_exception_with_a_port_is_for_this_port_alone() {
+    let policy = policy(&["127.0.0.1:8000-8100", "[::1]:443", "10.77.1.9:80", "192.0.2.10"]);
+    for (url, class, source) in [
+        ("http://127.0.0.1:8000/", None, "the first port"),
+        ("http://127.0.0.1:8100/", None, "the last port"),
+        ("http://127.0.0.1:8101/", Some(Loopback), "the next port"),
+        ("http://127.0.0.1/", Some(Loopback), "the usual port"),
+        ("http://127.0.0.1:2379/", Some(Loopback), "etcd"),
+        ("http://127.0.0.2:8000/", Some(Loopback), "another address"),
+        ("https://[::1]/", None, "the usual port of https"),
+        ("http://[::1]/", Some(Loopback), "the usual port of http"),
+        ("http://[::ffff:127.0.0.1]:8000/", None, "RFC 4291 2.5.5.2: IPv4-mapped"),
+        ("http://10.77.1.9/", None, "an internal server"),
+        ("http://10.77.1.9:623/", Some(Internal), "its other ports"),
+        ("http://192.0.2.10:9/", None, "an exception without a port is for all"),
+    ] {
+        assert_eq!(class_of(&policy, Purpose::Image, url), class, "{url}: {source}");
+    }
+}
+
+#[test]
+fn a_bmc_is_refused_where_no_bmc_is() {
+    let policy = policy(&["127.0.0.1:8000"]);
+    for (url, class, source) in [
+        ("https://10.77.2.9/", None, "a BMC network"),
+        ("https://198.51.100.7/", None, "another network"),
+        ("https://[fd77::9]/", None, "a BMC network over IPv6"),
+        ("http://127.0.0.1:2379/", Some(Loopback), "etcd of a small rack"),
+        ("http://127.0.0.1:8000/", None, "a simulated BMC that the operator allowed"),
+        ("http://169.254.169.254/", Some(LinkLocal), "a metadata service"),
+        ("http://168.63.129.16/", Some(Metadata), "Azure's wire server"),
+        ("https://192.0.2.10/", Some(ThisHost), "our own listeners"),
+        ("https://0.0.0.0/", Some(Unspecified), "this host, as Linux reads it"),
+        ("https://[::ffff:127.0.0.1]/", Some(Loopback), "RFC 4291 2.5.5.2: IPv4-mapped"),
+    ] {
+        assert_eq!(class_of(&policy, Purpose::Redfish, url), class, "{url}: {source}");
     }
 }
