@@ -9,7 +9,7 @@ use integration_tests::{
     fleet::Fleet,
     ironic::Rest,
     lab::Lab,
-    mesh::Options,
+    mesh::{ALLOW_LOOPBACK, Options},
     rack::namespace::Namespace,
     record::Recorder,
     redfish::{
@@ -49,7 +49,8 @@ async fn node_is(rest: &Rest<'_>, field: &str, wanted: &str) -> Result<()> {
 
 #[test]
 fn a_node_lives_at_a_redfish_service_over_https() {
-    let options = Options { set: vec!["scheduler.boot=20s".to_owned()], ..Options::default() };
+    let set = vec!["scheduler.boot=20s".to_owned(), ALLOW_LOOPBACK.to_owned()];
+    let options = Options { set, ..Options::default() };
     let lab = Lab::up("redf", &[], options).unwrap();
     let place = Namespace::named(&lab.rack().services.namespace);
     let emulator = Emulator::start(&place, &lab.data().join("sushy")).unwrap();
@@ -270,7 +271,8 @@ async fn is_nowhere_in_the_store(lab: &Lab) -> Result<()> {
 
 #[test]
 fn a_session_of_a_power_service_that_died_in_a_command_is_closed_by_the_next_one() {
-    let fleet = Fleet::up("redk", 0, &Options::default()).unwrap();
+    let options = Options { set: vec![ALLOW_LOOPBACK.to_owned()], ..Options::default() };
+    let fleet = Fleet::up("redk", 0, &options).unwrap();
     fleet
         .run(async |_, fleet| {
             let service = Service::bind().await?;

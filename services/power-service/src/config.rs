@@ -3,7 +3,10 @@
 use std::{net::SocketAddrV4, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use service_kit::config::{Common, Config as Configured};
+use service_kit::{
+    config::{Common, Config as Configured},
+    outbound_http::OutboundConfig,
+};
 
 /// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +16,8 @@ pub struct Config {
     pub service: Common,
     /// Settings of the power-service.
     pub power: Power,
+    /// Rules for addresses of Redfish services, which users name.
+    pub outbound: OutboundConfig,
 }
 
 /// The `[power]` table.
@@ -68,7 +73,7 @@ impl Configured for Config {
     }
 
     fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+        let mut problems = self.outbound.problems();
         if self.power.tries == 0 {
             problems.push("power.tries: must be at least 1".to_owned());
         }

@@ -46,6 +46,9 @@ pub enum Error {
     /// The service cannot join the mesh.
     #[error(transparent)]
     Join(#[from] mesh::JoinError),
+    /// The rules for destinations cannot be used.
+    #[error("outbound")]
+    Outbound(#[from] service_kit::outbound_http::OutboundError),
     /// The gRPC listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -74,7 +77,9 @@ impl Failure for Error {
             Self::Mesh(error) => error.kind(),
             Self::Outdated(_) => Kind::NotNow,
             Self::Bmc { kind, .. } => *kind,
-            Self::Sealed { .. } | Self::Join(_) | Self::Bind(_) | Self::Socket { .. } => Kind::Internal,
+            Self::Sealed { .. } | Self::Join(_) | Self::Bind(_) | Self::Outbound(_) | Self::Socket { .. } => {
+                Kind::Internal
+            }
         }
     }
 
@@ -86,7 +91,7 @@ impl Failure for Error {
             Self::Outdated(_) => "OUTDATED",
             Self::Bmc { reason, .. } => reason,
             Self::Sealed { .. } => "SEALED",
-            Self::Join(_) | Self::Bind(_) | Self::Socket { .. } => "BEGIN",
+            Self::Join(_) | Self::Bind(_) | Self::Outbound(_) | Self::Socket { .. } => "BEGIN",
         }
     }
 

@@ -32,6 +32,7 @@ use mesh::{Endpoints, SafetyParams};
 use proto::power::v1::power_service_server::PowerServiceServer;
 use service_kit::{
     Kit,
+    outbound_http::Outbound,
     serve::{Rule, schedulers},
 };
 use tonic::service::Routes;
@@ -63,7 +64,8 @@ pub async fn run_with(config: Config, kit: Kit, safety: SafetyParams) -> Result<
     let joined = Box::pin(mesh::join_with(&kit, Service::Power, endpoints, safety)).await?;
     let membership = joined.mesh.clone();
     let ipmi = ipmi::Ipmi::bind(config.power.bind, kit.host.clone()).await?;
-    let redfish = redfish::Redfish::new(membership.times().settle, &config.power.ca_folder);
+    let redfish =
+        redfish::Redfish::new(membership.times().settle, &config.power.ca_folder, Outbound::new(&config.outbound)?);
     let drivers = session::BmcDrivers { ipmi, redfish };
     let timeline = service_kit::timeline::Timeline::new(format!("power-service at {}", bound.endpoint));
     let every = config.power.poll;

@@ -39,6 +39,7 @@ use domain::{
 use hyper::Request;
 use keyspace::value;
 use mesh::Permit;
+use service_kit::outbound_http::Outbound;
 use tokio::time::Instant;
 
 use self::{
@@ -57,6 +58,7 @@ use crate::bmc::{Bmc, BmcError, BootOrder, Command, Firmware, Reply};
 pub(crate) struct Redfish {
     trust: tls::TrustStore,
     quirks: QuirkTable,
+    outbound: Outbound,
     settle: Duration,
 }
 
@@ -111,10 +113,11 @@ pub(crate) struct RedfishSession {
 
 impl Redfish {
     /// Creates the driver. `settle` is D: a BMC does not execute a command later than D after it was sent.
-    /// Certificates that records name by their file name are read from `ca_folder`, if it is not empty.
-    pub(crate) fn new(settle: Duration, ca_folder: &Path) -> Self {
+    /// Certificates that records name by their file name are read from `ca_folder`, if it is not empty. BMCs are at addresses
+    /// that `outbound` allows.
+    pub(crate) fn new(settle: Duration, ca_folder: &Path, outbound: Outbound) -> Self {
         let trust = tls::TrustStore::new(CertificateFolder::new(ca_folder));
-        Self { trust, quirks: QuirkTable::default(), settle }
+        Self { trust, quirks: QuirkTable::default(), outbound, settle }
     }
 
     /// Logs in. Changes nothing but the BMC's session table.
@@ -129,7 +132,12 @@ impl Redfish {
         let id = getrandom::u32().map_err(|error| refused(format!("no random numbers available: {error}")))?.max(1);
         let identity = self.quirks.identity(login);
         let mut session = RedfishSession {
-            connection: Connection::new(Endpoint { address: login.address.clone(), tls, user_timeout: self.settle }),
+            connection: Connection::new(Endpoint {
+                address: login.address.clone(),
+                tls,
+                outbound: self.outbound.clone(),
+                user_timeout: self.settle,
+            }),
             login: login.clone(),
             id,
             path: String::new(),
@@ -236,6 +244,7 @@ impl RedfishSession {
             TransportError::TlsFailed(why) => {
                 self.refused(format!("TLS failed, check driver_info/redfish_verify_ca: {why}"))
             }
+            TransportError::NotAllowed(_) => self.refused(error.to_string()),
             TransportError::NotPermitted => BmcError::NotPermitted,
         }
     }

@@ -61,7 +61,8 @@ fn child(
                 ca_folder: std::path::absolute(options.data.join(BMC_CA_FOLDER)).unwrap_or_default(),
                 ..Default::default()
             };
-            format_config(&power_service::Config { service: common, power }, &options.set)?
+            let outbound = outbound(options);
+            format_config(&power_service::Config { service: common, power, outbound }, &options.set)?
         }
         Service::Pxe => {
             let pxe = pxe_service::Pxe {

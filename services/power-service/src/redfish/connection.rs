@@ -21,6 +21,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use serde_json::Value;
+use service_kit::outbound_http::{Outbound, OutboundError, Purpose};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -52,6 +53,8 @@ pub(super) struct Endpoint {
     pub(super) address: BmcAddr,
     /// TLS configuration; `None` for plain HTTP.
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Which destinations are allowed.
+    pub(super) outbound: Outbound,
     /// How long sent data may stay unacknowledged before the connection is closed (D of OWNERSHIP.md).
     pub(super) user_timeout: Duration,
 }
@@ -85,11 +88,14 @@ impl Answer {
 }
 
 /// Why there is no response.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum TransportError {
     /// The request was not sent.
     #[error("cannot connect: {0}")]
     Unsent(String),
+    /// The address is one that no BMC has.
+    #[error("{0}; if the BMC is there, list its address in outbound.allow of the power-service")]
+    NotAllowed(OutboundError),
     /// TLS failed permanently, for example because the certificate is not trusted.
     #[error("TLS failed: {0}")]
     TlsFailed(String),
@@ -169,7 +175,13 @@ impl Connection {
 impl Open {
     async fn open(endpoint: &Endpoint) -> Result<Self, TransportError> {
         let BmcAddr { host, port } = &endpoint.address;
-        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| unsent(&error))?;
+        // What is checked is what is connected to.
+        let addresses = endpoint.outbound.resolve(Purpose::Redfish, host, *port).await;
+        let addresses = addresses.map_err(|error| match error {
+            refused if refused.is_refused() => TransportError::NotAllowed(refused),
+            error => unsent(&error),
+        })?;
+        let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| unsent(&error))?;
         stream.set_nodelay(true).map_err(|error| unsent(&error))?;
         let limited = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(endpoint.user_timeout));
         limited.map_err(|error| unsent(&error))?;

@@ -219,9 +219,10 @@ impl RedfishSession {
                 self.has_pending_command = true;
                 BmcError::Unknown(self.address())
             }
-            TransportError::Unsent(_) | TransportError::TlsFailed(_) | TransportError::NotPermitted => {
-                self.transport_error(&error)
-            }
+            TransportError::Unsent(_)
+            | TransportError::NotAllowed(_)
+            | TransportError::TlsFailed(_)
+            | TransportError::NotPermitted => self.transport_error(&error),
         })
     }
 

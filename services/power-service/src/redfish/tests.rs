@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use domain::power::{BootDevice, BootMode, Persistence};
 use futures::join;
 use serde_json::{Value, json};
+use service_kit::outbound_http::OutboundConfig;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -108,6 +109,12 @@ async fn request(stream: &mut TcpStream) -> String {
     }
 }
 
+/// Rules that allow the scripted services.
+fn loopback() -> Outbound {
+    let config = OutboundConfig { allow: vec!["127.0.0.1".parse().unwrap()], ..OutboundConfig::default() };
+    Outbound::new(&config).unwrap()
+}
+
 /// Runs `work` with a session at a scripted service. Returns the requests and the result.
 async fn at<T>(
     login: value::Login,
@@ -122,7 +129,7 @@ async fn at<T>(
         password: Secret::new(b"pw".to_vec()),
         redfish,
     };
-    join!(serve(&listener, script), async { work(Redfish::new(D, Path::new("")).open(&login).await).await })
+    join!(serve(&listener, script), async { work(Redfish::new(D, Path::new(""), loopback()).open(&login).await).await })
 }
 
 const BASIC: &str = "Basic YWRtaW46cHc=";
@@ -284,8 +291,12 @@ async fn a_redirect_is_not_followed() {
 async fn an_answer_without_end_is_given_up() {
     let huge = ScriptedResponse(200, "", json!({"PowerState": "x".repeat(2 << 20)}), Closes);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let endpoint =
-        Endpoint { address: listener.local_addr().unwrap().to_string().parse().unwrap(), tls: None, user_timeout: D };
+    let endpoint = Endpoint {
+        address: listener.local_addr().unwrap().to_string().parse().unwrap(),
+        tls: None,
+        outbound: loopback(),
+        user_timeout: D,
+    };
     let ask = async {
         let request = RedfishRequest::get("/").request(&endpoint.address, &Credentials::Anonymous).unwrap();
         Connection::new(endpoint.clone()).ask(request, || true).await
@@ -310,6 +321,29 @@ async fn a_service_that_is_not_there_is_silent() {
     let password = Secret::new(Vec::new());
     let redfish = value::Redfish { transport: value::Transport::Http, ..value::Redfish::default() };
     let login = Login { address: address.clone(), user: String::new(), password, redfish };
-    let opened = Redfish::new(D, Path::new("")).open(&login).await.map(drop);
+    let opened = Redfish::new(D, Path::new(""), loopback()).open(&login).await.map(drop);
     assert_eq!(opened, Err(BmcError::Silent(address.to_string())));
+}
+
+#[tokio::test]
+async fn an_address_at_which_no_bmc_is_receives_nothing_and_the_error_names_the_setting() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for (host, source) in [
+        ("127.0.0.1", "RFC 1122: loopback"),
+        ("localhost", "RFC 6761: a name of loopback"),
+        ("127.1", "inet_aton(3): two parts"),
+        ("2130706433", "inet_aton(3): one number"),
+        ("0.0.0.0", "Linux connects it to this host"),
+        ("169.254.169.254", "a metadata service"),
+    ] {
+        let redfish = value::Redfish { transport: value::Transport::Http, ..value::Redfish::default() };
+        let address: BmcAddr = format!("{host}:{port}").parse().unwrap();
+        let login = Login { address, user: String::new(), password: Secret::new(Vec::new()), redfish };
+        let opened = Redfish::new(D, Path::new(""), Outbound::default()).open(&login).await.map(drop);
+        let Err(BmcError::Refused { why, .. }) = opened else { panic!("{source}: {opened:?}") };
+        assert!(why.contains("is not an allowed destination") && why.contains("outbound.allow"), "{source}: {why}");
+    }
+    let accepted = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
+    assert!(accepted.is_err(), "something connected");
 }
