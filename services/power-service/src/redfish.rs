@@ -29,7 +29,7 @@ mod send;
 mod tests;
 mod tls;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use domain::{
     net::BmcAddr,
@@ -58,7 +58,7 @@ use crate::bmc::{Bmc, BmcError, BootOrder, Command, Firmware, Reply};
 pub(crate) struct Redfish {
     trust: tls::TrustStore,
     quirks: QuirkTable,
-    outbound: Outbound,
+    outbound: Arc<Outbound>,
     settle: Duration,
 }
 
@@ -117,7 +117,7 @@ impl Redfish {
     /// that `outbound` allows.
     pub(crate) fn new(settle: Duration, ca_folder: &Path, outbound: Outbound) -> Self {
         let trust = tls::TrustStore::new(CertificateFolder::new(ca_folder));
-        Self { trust, quirks: QuirkTable::default(), outbound, settle }
+        Self { trust, quirks: QuirkTable::default(), outbound: Arc::new(outbound), settle }
     }
 
     /// Logs in. Changes nothing but the BMC's session table.
@@ -135,7 +135,7 @@ impl Redfish {
             connection: Connection::new(Endpoint {
                 address: login.address.clone(),
                 tls,
-                outbound: self.outbound.clone(),
+                outbound: Arc::clone(&self.outbound),
                 user_timeout: self.settle,
             }),
             login: login.clone(),

@@ -54,7 +54,7 @@ pub(super) struct Endpoint {
     /// TLS configuration; `None` for plain HTTP.
     pub(super) tls: Option<Arc<ClientConfig>>,
     /// Which destinations are allowed.
-    pub(super) outbound: Outbound,
+    pub(super) outbound: Arc<Outbound>,
     /// How long sent data may stay unacknowledged before the connection is closed (D of OWNERSHIP.md).
     pub(super) user_timeout: Duration,
 }
@@ -176,7 +176,7 @@ impl Open {
     async fn open(endpoint: &Endpoint) -> Result<Self, TransportError> {
         let BmcAddr { host, port } = &endpoint.address;
         // What is checked is what is connected to.
-        let addresses = endpoint.outbound.resolve(Purpose::Redfish, host, *port).await;
+        let addresses = Box::pin(endpoint.outbound.resolve(Purpose::Redfish, host, *port)).await;
         let addresses = addresses.map_err(|error| match error {
             refused if refused.is_refused() => TransportError::NotAllowed(refused),
             error => unsent(&error),

@@ -179,7 +179,7 @@ impl OddBmc {
             password: Secret::new(b"pw".to_vec()),
             redfish,
         };
-        let driver = Redfish::new(D, Path::new(""), super::loopback());
+        let driver = Redfish::new(D, Path::new(""), loopback());
         tokio::select! {
             result = work(&driver, &login) => result,
             never = self.serve(&listener) => match never {},
