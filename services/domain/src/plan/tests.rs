@@ -372,14 +372,12 @@ fn the_clean_steps_of_an_agent_are_adopted_before_its_work_is_checked() {
 
 #[test]
 fn what_is_late_while_a_boot_is_prepared_is_told_by_what_was_waited_for() {
-    let limits = Limits::default();
-    let (desired, late) = (desired(deploying(Stage::Prepare)), at(31 * 60));
+    let (limits, desired, late) = (Limits::default(), desired(deploying(Stage::Prepare)), at(31 * 60));
     let with = |minted, images, boot| Observed { minted, images, boot, ..Observed::default() };
     let (unknown, done) = (Progress::Unknown, Progress::Done(at(0)));
     for (observed, source, cause) in [
         (with(false, unknown.clone(), unknown.clone()), "an image is still being converted", Cause::ImageSlow),
         (with(true, unknown.clone(), unknown.clone()), "an image is still being downloaded", Cause::ImageUnreachable),
-        (with(true, Progress::Underway, unknown.clone()), "the same, and a replica says so", Cause::ImageUnreachable),
         (with(true, done.clone(), unknown), "the pxe-service has no boot file", Cause::RamdiskMissing),
         (with(true, done.clone(), Progress::Underway), "the same, and it says so", Cause::RamdiskMissing),
     ] {
