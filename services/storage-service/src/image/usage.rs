@@ -101,6 +101,11 @@ impl UsageTable {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Lists the files that are in the cache.
     pub(super) fn verified(&self) -> Vec<(Digest, Usage)> {
         let all = self.0.lock();

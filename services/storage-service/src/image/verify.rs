@@ -79,10 +79,15 @@ impl Cache {
     /// # Errors
     /// [`NotServed`]
     pub(crate) fn open_file(&self, digest: &Digest) -> Result<Reading, NotServed> {
-        let guard = self.usage.read(digest);
+        // Strangers ask for digests of their own: nothing is recorded of a file that is not there.
         let Ok(file) = File::open(self.path(digest)) else { return Err(NotServed::Missing) };
+        let guard = self.usage.read(digest);
         let state = FileState::of(&file.metadata().map_err(|_| NotServed::Missing)?);
         if self.usage.with(digest, |usage| usage.verified) != Some(state) {
+            // It may have been evicted since it was opened.
+            if !self.path(digest).exists() {
+                return Err(NotServed::Missing);
+            }
             self.verify_in_background(digest);
             return Err(NotServed::Unverified);
         }

@@ -267,3 +267,14 @@ async fn what_a_crash_left_at_each_stage_of_a_download_or_conversion_is_removed_
         assert_eq!(content(&cache, &digest_of(&raw)).await, raw, "{source}");
     }
 }
+
+#[tokio::test]
+async fn a_stranger_who_asks_for_digests_costs_no_memory() {
+    let images = Images::new();
+    let cache = images.cache(LIMITS);
+    for number in 0..100_u32 {
+        let missing = cache.open_file(&digest_of(&number.to_le_bytes()));
+        assert!(matches!(missing, Err(NotServed::Missing)));
+    }
+    assert_eq!(cache.usage.len(), 0);
+}
