@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
 use futures::{FutureExt as _, future::join_all};
 use service_kit::client::mesh_channel;
+use sha2::{Digest as _, Sha256};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -221,21 +222,34 @@ async fn pipelined(place: &Place) -> Result<String> {
     Ok(if sent.is_ok() { "all were read" } else { "the rest was not read" }.to_owned())
 }
 
-/// Puts an image into the cache of the storage-service. Returns the path at which it is served.
-async fn image(place: &Place, letter: &str) -> Result<String> {
-    let (folder, digest) = (place.data.join("storage-service-1/images"), letter.repeat(64));
+/// Puts an image that begins with `letter` into the cache of the storage-service, and waits until it is served: it is
+/// verified before. Returns its path.
+async fn image(place: &Place, letter: u8) -> Result<String> {
+    let folder = place.data.join("storage-service-1/images");
+    let mut content = vec![0; LARGE_BYTES];
+    content.splice(..1, [letter]);
+    let digest = hex::encode(Sha256::digest(&content));
     let until = Instant::now() + PATIENCE;
     // The cache is opened when the service has joined the mesh.
     while !folder.exists() {
         ensure!(Instant::now() < until, "{} does not exist", folder.display());
         sleep(Duration::from_millis(50)).await;
     }
-    fs::File::create(folder.join(format!("sha256-{digest}")))?.set_len(u64::try_from(LARGE_BYTES)?)?;
-    Ok(format!("/files/sha256:{digest}"))
+    // The cache removes what is not whole, and never sees the file in parts.
+    let (whole, part) = (folder.join(format!("sha256-{digest}")), place.data.join(format!("image-{letter}")));
+    fs::write(&part, content)?;
+    fs::rename(part, whole)?;
+    let path = format!("/files/sha256:{digest}");
+    let request = format!("HEAD {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    while !read_head(&mut send(&place.images, &request).await?).await?.starts_with("HTTP/1.1 200") {
+        ensure!(Instant::now() < until, "the image is not served");
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(path)
 }
 
 async fn slow_readers(place: &Place) -> Result<String> {
-    let request = format!("GET {} HTTP/1.1\r\nHost: h\r\n\r\n", image(place, "a").await?);
+    let request = format!("GET {} HTTP/1.1\r\nHost: h\r\n\r\n", image(place, b'a').await?);
     let mut streams = Vec::new();
     for _ in 0..READERS {
         streams.push(send(&place.images, &request).await?);
@@ -267,7 +281,7 @@ pub(super) fn open_connections(address: &str) -> Result<usize> {
 
 /// Ranges that are 3,000 times as large as the image together.
 async fn ranges(place: &Place) -> Result<String> {
-    let path = image(place, "b").await?;
+    let path = image(place, b'b').await?;
     let ranges = vec!["0-"; 3000].join(",");
     let mut stream =
         send(&place.images, &format!("GET {path} HTTP/1.1\r\nHost: h\r\nRange: bytes={ranges}\r\n\r\n")).await?;
