@@ -294,7 +294,7 @@ async fn an_answer_without_end_is_given_up() {
     let endpoint = Endpoint {
         address: listener.local_addr().unwrap().to_string().parse().unwrap(),
         tls: None,
-        outbound: loopback(),
+        outbound: Arc::new(loopback()),
         user_timeout: D,
     };
     let ask = async {
