@@ -1,6 +1,5 @@
 //! `ironmesh certificate`: creates, lists, renews and revokes the certificates of the private CAs of an `ironmesh up`.
 
-mod durable;
 mod issue;
 mod ledger;
 mod list;

@@ -4,15 +4,13 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use domain::time::Timestamp;
+use durable_file::Access;
 use service_kit::{
     clock,
     tls::{self, CertificateAuthority, CertificateFacts, Due, Files, LIFETIME_DAYS, Validity, check_files},
 };
 
-use super::{
-    durable,
-    ledger::{Entry, Issuer, Ledger, Subject},
-};
+use super::ledger::{Entry, Issuer, Ledger, Subject};
 
 /// A certificate that must exist.
 #[derive(Debug, Clone)]
@@ -143,8 +141,8 @@ impl Authorities {
         ledger.entries.push(entry.clone());
         ledger.save()?;
         let files = issuer.files(folder, name);
-        durable::replace(&files.key, issued.key.as_bytes(), durable::SECRET)?;
-        durable::replace(&files.certificate, issued.certificate.as_bytes(), durable::PUBLIC)?;
+        durable_file::write(&files.key, issued.key.as_bytes(), Access::Owner)?;
+        durable_file::write(&files.certificate, issued.certificate.as_bytes(), Access::Everyone)?;
         Ok(entry)
     }
 
@@ -158,7 +156,7 @@ impl Authorities {
             });
             let revoked: Vec<_> = revoked.collect();
             let list = self.of(issuer).revocation_list(&revoked, clock::now())?;
-            durable::replace(&folder.join(issuer.revocation_list()), list.as_bytes(), durable::PUBLIC)?;
+            durable_file::write(&folder.join(issuer.revocation_list()), list.as_bytes(), Access::Everyone)?;
         }
         Ok(())
     }
@@ -177,8 +175,8 @@ fn load_or_create(folder: &Path, issuer: Issuer) -> Result<CertificateAuthority>
     );
     if !has_key {
         let ca = CertificateAuthority::create(&format!("Ironmesh private CA ({})", issuer.stem()))?;
-        durable::replace(&key, ca.key().as_bytes(), durable::SECRET)?;
-        durable::replace(&certificate, ca.certificate().as_bytes(), durable::PUBLIC)?;
+        durable_file::write(&key, ca.key().as_bytes(), Access::Owner)?;
+        durable_file::write(&certificate, ca.certificate().as_bytes(), Access::Everyone)?;
     }
     let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let ca = CertificateAuthority::from_pem(&read(&certificate)?, &read(&key)?);

@@ -11,13 +11,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use domain::time::Timestamp;
+use durable_file::Access;
 use serde::{Deserialize, Serialize};
 use service_kit::tls::{
     Bearer, CertificateAuthority, CertificateFacts, Due, Files, Identity, Issued, RevocationReason, Role, Serial,
     Validity, check_files,
 };
-
-use super::durable;
 
 /// Name of the file.
 const FILE: &str = "issued.json";
@@ -244,7 +243,7 @@ impl Ledger {
         self.entries.retain(|entry| now.since(entry.validity.not_after) < RETENTION);
         let content = Content { certificates: self.entries.clone() };
         let text = serde_json::to_vec_pretty(&content).context("cannot encode the record of certificates")?;
-        durable::replace(&self.folder.join(FILE), &text, durable::PUBLIC)
+        Ok(durable_file::write(&self.folder.join(FILE), &text, Access::Everyone)?)
     }
 
     /// The last certificate with these files.
