@@ -211,14 +211,14 @@ impl Mesh {
         Daemon::of(pid)
     }
 
-    /// Starts another rack of the same datacenter: over this one's etcd, with its CAs and its sealing key.
+    /// Starts another rack of the same datacenter: over this one's etcd, with its CAs and its sealing keys.
     ///
     /// # Errors
     /// The errors of [`Self::up`].
     pub fn with_rack(&self, rack: &str, data: &Path, options: &Options) -> Result<Self> {
         let (from, to) = (self.data.join("certs"), data.join("certs"));
         fs::create_dir_all(&to)?;
-        for file in ["ca.pem", "ca.key", "etcd-ca.pem", "etcd-ca.key", "sealing.key"] {
+        for file in ["ca.pem", "ca.key", "etcd-ca.pem", "etcd-ca.key", "sealing.keys"] {
             fs::copy(from.join(file), to.join(file)).with_context(|| file.to_owned())?;
         }
         let config = fs::read_to_string(self.data.join("power-service-1").join("config.toml"))?;

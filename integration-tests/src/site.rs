@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use domain::service::Service;
+use keyspace::seal::KeyFile;
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::client::{MeshChannel, mesh_channel};
+use service_kit::clock;
 use service_kit::health::CHANGES;
 use service_kit::tls::{Files, Identity, Tls};
 use tempfile::TempDir;
@@ -47,7 +49,7 @@ impl Site {
         let folder = tempfile::Builder::new().prefix("ironmesh-site-").tempdir()?;
         let etcd = folder.path().join("etcd");
         fs::create_dir(&etcd)?;
-        fs::write(folder.path().join("sealing.key"), format!("{}\n", "5a".repeat(32)))?;
+        KeyFile::create(clock::now())?.save(&folder.path().join("sealing.keys"))?;
         Ok(Self { etcd: Etcd::prepare(&etcd)?.with_roles(), folder })
     }
 
@@ -127,6 +129,7 @@ impl Site {
     pub fn configure(&self, service: Service, keys: &[(&str, &str)]) -> Result<PathBuf> {
         let files = self.issue(service.name(), &Self::identity(service))?;
         let etcd = for_etcd(&self.path(service.name()));
+        let sealing_keys = self.sealing_keys(service)?;
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/config/{service}.toml"));
         let mut text = fs::read_to_string(&shipped).with_context(|| shipped.display().to_string())?;
         let quoted = |path: &Path| format!("{:?}", path.display().to_string());
@@ -139,7 +142,7 @@ impl Site {
             ("etcd_ca", quoted(&etcd.ca)),
             ("etcd_certificate", quoted(&etcd.certificate)),
             ("etcd_key", quoted(&etcd.key)),
-            ("sealing_key", quoted(&self.path("sealing.key"))),
+            ("sealing_keys", quoted(&sealing_keys)),
         ];
         // The only port that is the same at every site.
         let rest = (service == Service::Scheduler).then(|| ("rest", "\"127.0.0.1:0\"".to_owned()));
@@ -156,6 +159,17 @@ impl Site {
         let path = self.path(&format!("{service}.toml"));
         fs::write(&path, text)?;
         Ok(path)
+    }
+
+    /// Writes the sealing keys that a service has, and returns their file.
+    fn sealing_keys(&self, service: Service) -> Result<PathBuf> {
+        let root = self.path("sealing.keys");
+        if service == Service::Scheduler {
+            return Ok(root);
+        }
+        let file = self.path(&format!("{service}.sealing.keys"));
+        KeyFile::load(&root)?.for_service(service, "")?.save(&file)?;
+        Ok(file)
     }
 
     /// Data folder of a service.

@@ -20,6 +20,7 @@ fn is_default<C: Config + Default + PartialEq + Debug>(service: &str) -> Result<
         ("key", "service.key"),
         ("etcd_certificate", "etcd.pem"),
         ("etcd_key", "etcd.key"),
+        ("sealing_keys", "sealing.keys"),
     ] {
         common.insert(key.to_owned(), own(name));
     }

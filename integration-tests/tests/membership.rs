@@ -49,6 +49,7 @@ async fn member(etcd: &Etcd, folder: &Path, rack: RackId) -> Result<Member> {
         scope,
         endpoints: Endpoints { endpoint: folder.display().to_string(), ..Endpoints::default() },
         safety: SafetyParams::default(),
+        sealer: None,
     };
     let mesh = Mesh::new(setting, store, view);
     host.spawn(mesh.clone().live(host.clone(), DataDirLock::take(folder)?));

@@ -190,7 +190,8 @@ fn image(number: u128, url: String) -> Result<Image> {
 }
 
 async fn put(store: &Store, number: u128, octets: usize) -> Result<i64, Error> {
-    let image = image(number, "x".repeat(octets)).map_err(|error| Error::Seal(error.to_string()))?;
+    let image = image(number, "x".repeat(octets))
+        .map_err(|error| Error::from(keyspace::SealError::Damaged(error.to_string())))?;
     store.commit(Change::new().put(&key::image(image.id), &image, Expect::Absent)?).await
 }
 

@@ -57,7 +57,7 @@ impl Process {
             etcd_ca: etcd.ca,
             etcd_certificate: etcd.certificate,
             etcd_key: etcd.key,
-            sealing_key: site.path("sealing.key"),
+            sealing_keys: site.path("sealing.keys"),
             ..Common::default()
         };
         let kit = Kit::new("scheduler-service", common)?;

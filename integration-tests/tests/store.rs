@@ -32,7 +32,7 @@ fn image(number: u128) -> Result<Image> {
 }
 
 async fn put(store: &Store, number: u128, expect: Expect) -> Result<i64, Error> {
-    let image = image(number).map_err(|error| Error::Seal(error.to_string()))?;
+    let image = image(number).map_err(|error| Error::from(keyspace::SealError::Damaged(error.to_string())))?;
     store.commit(Change::new().put(&key::image(image.id), &image, expect)?).await
 }
 

@@ -179,8 +179,13 @@ impl Process {
             outstanding: AtomicUsize::new(0),
         });
         control.trace(|| "starts".to_owned());
-        let config =
-            MemberConfig { service: SERVICE, scope: SCOPE, endpoints: Endpoints::default(), safety: safety(&control) };
+        let config = MemberConfig {
+            service: SERVICE,
+            scope: SCOPE,
+            endpoints: Endpoints::default(),
+            safety: safety(&control),
+            sealer: None,
+        };
         let mesh = Mesh::new(config, client.store(), view);
         let lock = lock(&control, place);
         let (gate, sim) = (Some(Arc::clone(&control.gate)), &shared.sim);

@@ -15,7 +15,7 @@ use domain::{
 use keyspace::{
     Expect, key,
     key::Scope,
-    seal::Sealer,
+    seal::{Place, Sealer},
     store::Versioned,
     value::{AgentSeen, AgentWork, BootDecision, Properties, Work},
 };
@@ -69,7 +69,7 @@ impl Agents {
         let node = caller.node;
         let guard = self.mesh.begin_work(node)?;
         let decision = self.decision(caller).ok_or(Error::BootToken(node))?;
-        let place = format!("{node}/boot-token");
+        let place = Place::boot_token(self.rack, node);
         let expected =
             self.sealer.open(&place, &decision.value.boot_token).map_err(|source| Error::Sealed { node, source })?;
         if !bool::from(expected.expose().ct_eq(token)) {
@@ -161,7 +161,7 @@ impl Agents {
             }
         };
         let sealed = |source| Error::Sealed { node, source };
-        let files = self.sealer.open_files(&format!("{node}/config-drive"), &config_drive).map_err(sealed)?;
+        let files = self.sealer.open_files(&Place::config_drive(self.rack, node), &config_drive).map_err(sealed)?;
         let urls = self.urls(&digest);
         if urls.is_empty() {
             // All storage-services may have just lost their leases; an agent without a URL would give up.

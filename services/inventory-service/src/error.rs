@@ -34,7 +34,7 @@ pub enum Error {
     #[error(transparent)]
     Mesh(#[from] mesh::Error),
     /// A secret cannot be decrypted.
-    #[error("cannot decrypt a secret of node {node}; check service.sealing_key")]
+    #[error("cannot decrypt a secret of node {node}; check service.sealing_keys")]
     Sealed {
         /// The node.
         node: NodeId,

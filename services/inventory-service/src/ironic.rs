@@ -16,6 +16,7 @@ use domain::{generation::Generation, id::NodeId, net::MacAddr, timeline::Mark};
 use keyspace::{
     Expect, key,
     key::Scope,
+    seal::Place,
     store::Versioned,
     value::{AgentSeen, AgentWork, BootDecision, ExtraFields, Protocol},
 };
@@ -299,8 +300,8 @@ impl Ironic {
 
     /// Returns the token of a boot as the agent knows it: 64 hexadecimal digits.
     fn token(&self, booting: &PendingBoot) -> Result<String, CallError> {
-        let opened =
-            self.agents.sealer.open(&format!("{}/boot-token", booting.node), &booting.decision.value.boot_token);
+        let place = Place::boot_token(self.agents.rack, booting.node);
+        let opened = self.agents.sealer.open(&place, &booting.decision.value.boot_token);
         let sealed = |source| self.call_error(booting.node, &Error::Sealed { node: booting.node, source });
         opened.map(|token| hex::encode(token.expose())).map_err(sealed)
     }

@@ -13,7 +13,7 @@ use domain::{
     },
 };
 use keyspace::{
-    seal::open_value,
+    seal::{Place, open_value},
     value::{ConfigDrive as Files, Deployment, ExtraFields, InstanceInfo},
 };
 use serde_json::{Map, Value, json};
@@ -147,7 +147,7 @@ impl RestApi {
                     ConfigDrive::Parts(parts) => Ok(assemble_files(node, parts)),
                 };
                 let files = files.map_err(refused)?;
-                let sealed = self.app.registry.sealed_drive(&format!("{}/config-drive", record.node), &files);
+                let sealed = self.app.registry.sealed_drive(&Place::config_drive(record.rack, record.node), &files);
                 Some(sealed.map_err(|error| fault(&record.node.to_string(), &error))?)
             }
         };

@@ -9,7 +9,7 @@ use domain::{
 };
 use driver_info::{BmcAccess, Change, bmc_access, ipmi};
 use keyspace::{
-    seal::open_text,
+    seal::{Place, open_driver_info},
     store::Versioned,
     value::{Bmc, ChassisSpec, ExtraFields, Intent, Life, NodeSpec, Rack, Stamped},
 };
@@ -170,7 +170,7 @@ impl RestApi {
         registry.seal_secrets(&mut spec, &node.to_string()).map_err(|error| fault(&node.to_string(), &error))?;
         let mut intent = Intent::new(name, driver, clock::now());
         driver_info::apply(&mut intent, None, &spec)?;
-        intent.bmc = self.bmc(node, &intent, spec.driver_info.as_ref())?;
+        intent.bmc = self.bmc((rack.value.id, node), &intent, spec.driver_info.as_ref())?;
         let mut life = Life::newborn(intent.enrolled_at);
         if fields::first_state(request.version) == "available" {
             life.state = domain::provision::State::Available;
@@ -223,7 +223,12 @@ impl RestApi {
     }
 
     /// How the BMC is reached according to `driver_info`. `None` if that is incomplete.
-    fn bmc(&self, node: NodeId, before: &Intent, info: Option<&ExtraFields>) -> Result<Option<Bmc>, Error> {
+    fn bmc(
+        &self,
+        (rack, node): (RackId, NodeId),
+        before: &Intent,
+        info: Option<&ExtraFields>,
+    ) -> Result<Option<Bmc>, Error> {
         let Some(info) = info else { return Ok(None) };
         let Some(access) = bmc_access(before.driver, info.as_map()) else { return Ok(None) };
         let BmcAccess { address, mut ipmi, redfish, user, password: key } = access;
@@ -236,23 +241,23 @@ impl RestApi {
         let password = match unchanged {
             Some(password) => password.clone(),
             None => {
-                let opened = open_text(info, &format!("{node}/driver_info"), key, &registry.sealer);
+                let opened = open_driver_info(info, (rack, node), key, &registry.sealer);
                 let opened = opened.map_err(|source| internal(scheduler_core::Error::Sealed { node, source }))?;
                 let password = opened.unwrap_or_else(|| domain::secret::Secret::new(Vec::new()));
-                registry.seal_password(node, &password).map_err(internal)?
+                registry.seal_password(rack, node, &password).map_err(internal)?
             }
         };
-        let opened = open_text(info, &format!("{node}/driver_info"), ipmi::KEY, &registry.sealer);
+        let opened = open_driver_info(info, (rack, node), ipmi::KEY, &registry.sealer);
         let opened = opened.map_err(|source| internal(scheduler_core::Error::Sealed { node, source }))?;
         if let Some(octets) = opened.filter(|_| before.driver == Driver::Ipmi).and_then(|key| ipmi::key_octets(&key)) {
             // The same key is not sealed anew, or every change of the node would change its BMC.
             let in_use = before.bmc.as_ref().and_then(|bmc| bmc.ipmi.key.clone()).filter(|sealed| {
-                let opened = registry.sealer.open(&format!("{node}/bmc-key"), sealed);
+                let opened = registry.sealer.open(&Place::bmc_key(rack, node), sealed);
                 opened.is_ok_and(|opened| opened.expose() == octets.expose())
             });
             ipmi.key = Some(match in_use {
                 Some(sealed) => sealed,
-                None => registry.seal_bmc_key(node, octets.expose()).map_err(internal)?,
+                None => registry.seal_bmc_key(rack, node, octets.expose()).map_err(internal)?,
             });
         }
         Ok(Some(Bmc { address, user, password, ipmi, redfish }))
@@ -375,7 +380,7 @@ impl RestApi {
         let mut intent = Intent { name, driver, ..old.clone() };
         if changes_bmc || driver != old.driver {
             let info = spec.driver_info.as_ref().or(synthesized.as_ref());
-            intent.bmc = self.bmc(node, &Intent { bmc: old.bmc.clone(), ..intent.clone() }, info)?;
+            intent.bmc = self.bmc((held.rack, node), &Intent { bmc: old.bmc.clone(), ..intent.clone() }, info)?;
         }
         driver_info::apply(&mut intent, Some(&stored.spec), &spec)?;
         Ok((intent, stored.updated(spec, clock::now())))

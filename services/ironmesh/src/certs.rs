@@ -42,8 +42,6 @@ pub(crate) struct Certs {
     pub(crate) etcd: Files,
     /// List of the certificates that etcd refuses.
     pub(crate) revoked_for_etcd: PathBuf,
-    /// Key that encrypts the secrets in the store.
-    pub(crate) sealing_key: PathBuf,
 }
 
 impl Certs {
@@ -106,7 +104,6 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
         administrator: administrator(data),
         etcd: Issuer::Etcd.files(&folder, ETCD_MEMBER),
         revoked_for_etcd: folder.join(Issuer::Etcd.revocation_list()),
-        sealing_key: folder.join("sealing.key"),
         folder,
     };
     for Made { entry, why } in ensure_all(&certs.folder, &certs.wanted())? {
@@ -116,11 +113,6 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     }
     // Before etcd starts, which does not without it.
     Authorities::load_or_create(&certs.folder)?.write_revocation_lists(&Ledger::open(&certs.folder)?, &certs.folder)?;
-    if !certs.sealing_key.exists() {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).context("no random numbers available")?;
-        write_secret(&certs.sealing_key, format!("{}\n", hex::encode(key)).as_bytes())?;
-    }
     Ok(certs)
 }
 

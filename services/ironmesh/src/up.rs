@@ -36,6 +36,7 @@ use crate::{
     certificate::Renewal,
     certs,
     console::{fail, say},
+    sealing,
     store::{Checks, ensure_access},
 };
 
@@ -132,8 +133,10 @@ async fn up(mut options: Options) -> Result<()> {
         durable_file::remove_leftovers(folder)?;
     }
     let certs = certs::prepare(&options.data, &options.rack).context("cannot prepare certificates")?;
+    sealing::prepare(&options.data, &options.rack).context("cannot prepare the sealing keys")?;
     let host = Host::default();
     host.spawn(child::stop_on_signal(host.clone()));
+    host.spawn(sealing::keep(options.data.clone(), options.rack.clone(), host.clone()));
     let own = if options.etcd.is_empty() {
         say("starting etcd");
         Some(etcd::start(&options.data, &certs).await?)

@@ -1,5 +1,8 @@
 //! Errors of the store.
 
+mod seal;
+
+pub use self::seal::SealError;
 use crate::value::RestoredBackup;
 
 /// Maximum number of operations of a change; etcd's own limit is 128.
@@ -90,9 +93,9 @@ pub enum Error {
         /// etcd's answer.
         source: Box<etcd_client::Error>,
     },
-    /// The sealing key, or something sealed with it, is unusable.
-    #[error("{0}")]
-    Seal(String),
+    /// A sealing key, or something sealed with it, is unusable.
+    #[error(transparent)]
+    Seal(Box<SealError>),
     /// A file cannot be read or written.
     #[error("cannot use {path}")]
     File {
@@ -101,6 +104,12 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+}
+
+impl From<SealError> for Error {
+    fn from(error: SealError) -> Self {
+        Self::Seal(Box::new(error))
+    }
 }
 
 impl Error {

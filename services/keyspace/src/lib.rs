@@ -20,7 +20,7 @@ pub mod watch;
 
 mod error;
 
-pub use error::Error;
+pub use error::{Error, SealError};
 pub use key::{Key, Prefix, schema as key_schema};
 pub use store::{Change, Expect, Store, stored_size};
 pub use store_identity::{Known, Trouble};

@@ -34,7 +34,7 @@ pub use node::{
 };
 pub use rack::{Network, Rack, UnknownMac};
 pub use request::Request;
-pub use sealed::Sealed;
+pub use sealed::{KeyState, Sealed};
 pub use seen::{AgentSeen, AgentWork, Inventory, PowerSeen, PxeSeen, Reported, Settled};
 pub use spec::{
     AllocationSpec, AllocationState, AntiAffinity, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, NodeSpec,

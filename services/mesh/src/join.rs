@@ -1,4 +1,4 @@
-//! How a service joins the mesh: data directory, sealing key, store, rack, view, membership.
+//! How a service joins the mesh: data directory, sealing keys, store, rack, view, membership.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,13 +10,13 @@ use durable_file::{Access, DurableFileError};
 use keyspace::{
     Store, View,
     key::{self, Scope},
-    seal::Sealer,
+    seal::{KeyFile, RackNames, Sealer},
     snapshot,
     store::Pem,
     view,
 };
 use service_kit::{
-    Kit, status,
+    Host, Kit, status,
     tls::{self, Tls},
 };
 use tokio::time::Instant;
@@ -32,6 +32,8 @@ use crate::{
 
 /// How long a service that starts without a view on disk waits for etcd.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the file with the sealing keys is read, as those of the certificates.
+const KEY_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause between two attempts to reach etcd.
 const ETCD_RETRY_DELAY: Duration = Duration::from_millis(500);
 
@@ -57,7 +59,7 @@ pub enum JoinError {
     /// The certificates for etcd cannot be used.
     #[error("cannot use the certificates for etcd")]
     EtcdCertificates(#[from] tls::Error),
-    /// etcd refused the request, or the sealing key cannot be used.
+    /// etcd refused the request, or the sealing keys cannot be used.
     #[error("cannot join the mesh")]
     Store(#[from] keyspace::Error),
     /// Its configuration names a rack that does not exist.
@@ -111,7 +113,8 @@ pub async fn join_with(
 ) -> Result<Joined, JoinError> {
     let common = &kit.common;
     let lock = DataDirLock::take(&common.data)?;
-    let sealer = Sealer::from_file(&common.sealing_key)?;
+    // Before anything else is begun, because a wrong file is an operator's mistake.
+    KeyFile::of_service(&common.sealing_keys, service, &common.rack)?;
     let etcd = Tls::load(common.etcd_files())?;
     let [ca, certificate, own_key] = etcd.pem();
     let pem = Pem { ca: &ca, certificate: &certificate, key: &own_key };
@@ -136,7 +139,9 @@ pub async fn join_with(
     // Before anything is served.
     revocations::add(&view, kit.tls.revocations());
     kit.host.spawn(revocations::follow(view.clone(), kit.tls.revocations().clone(), kit.host.clone()));
-    let config = MemberConfig { service, scope, endpoints, safety };
+    let sealer = Sealer::from_file(&common.sealing_keys, service, &common.rack, RackNames::View(view.clone()))?;
+    kit.host.spawn(follow_keys(sealer.clone(), kit.host.clone()));
+    let config = MemberConfig { service, scope, endpoints, safety, sealer: Some(sealer.clone()) };
     let mesh = Mesh::new(config, store.clone(), view.clone());
     let beats = Beats::default();
     kit.host.spawn(beats.clone().beat(kit.host.clone()));
@@ -151,6 +156,23 @@ pub async fn join_with(
         Scope::Datacenter => None,
     };
     Ok(Joined { mesh, sealer, rack })
+}
+
+/// Uses the sealing keys of the changed file from then on, until the host stops.
+async fn follow_keys(sealer: Sealer, host: Host) {
+    loop {
+        tokio::select! {
+            () = host.stopping() => return,
+            () = tokio::time::sleep(KEY_RELOAD_INTERVAL) => {}
+        }
+        match sealer.reload() {
+            Ok(true) => tracing::info!(keys = ?sealer, "sealing keys changed"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(error = %status::chain(&error), "cannot load the sealing keys, keeping the previous ones");
+            }
+        }
+    }
 }
 
 /// Waits for etcd, and logs where and how long.

@@ -8,7 +8,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
-    value::Ack,
+    value::{Ack, Member},
     view::{News, Subscription},
 };
 use service_kit::{Host, status::chain};
@@ -27,6 +27,8 @@ use crate::{
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(700);
 /// How often the loop runs if no change of the mesh wakes it.
 const TICK: Duration = Duration::from_millis(250);
+/// How often it is checked whether the sealing keys have changed.
+const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of failed attempts to join that are remembered. The lease of any earlier one has expired.
 const REMEMBERED_ATTEMPTS: usize = 16;
 
@@ -37,6 +39,19 @@ struct Schedule {
     look_for_space: Duration,
     /// When the process was first seen to be stopping.
     stopping_since: Option<Duration>,
+    /// When it is next checked whether the sealing keys have changed.
+    check_keys: Duration,
+}
+
+impl Schedule {
+    /// Returns whether it is time to check the sealing keys. The view may not show yet what was just published.
+    fn is_time_to_publish(&mut self, now: Duration) -> bool {
+        let is_due = now >= self.check_keys;
+        if is_due {
+            self.check_keys = now + KEY_CHECK_INTERVAL;
+        }
+        is_due
+    }
 }
 
 impl Mesh {
@@ -59,7 +74,7 @@ impl Mesh {
 
     async fn keep_membership(&self, host: &Host, mut lock: DataDirLock) {
         let now = self.now();
-        let mut schedule = Schedule { keep_alive: now, look_for_space: now, stopping_since: None };
+        let mut schedule = Schedule { keep_alive: now, look_for_space: now, stopping_since: None, check_keys: now };
         let mut attempts = VecDeque::new();
         let mut news = self.inner.view.subscribe();
         loop {
@@ -153,6 +168,8 @@ impl Mesh {
         }
         if host.is_stopping() && !membership.stopping {
             self.publish_stopping(membership).await;
+        } else if !membership.stopping && schedule.is_time_to_publish(self.now()) {
+            self.publish_sealing_keys(membership).await;
         }
         self.apply_ring().await;
         if let Err(error) = leader::lead(self, membership).await {
@@ -226,24 +243,33 @@ impl Mesh {
     }
 
     async fn publish_stopping(&self, membership: Membership) {
-        let (inner, config) = (&self.inner, &self.inner.config);
-        let member = key::member(config.scope, config.service, membership.instance);
-        let group = inner.group();
-        let Some(seen) = group.members.get(&membership.instance) else { return };
-        let change = membership.incarnation.change().put_leased(
-            &member,
-            &config.member(membership.slot, true),
-            Expect::Revision(seen.revision),
-            membership.lease,
-        );
-        let outcome = match change {
-            Ok(change) => self.store.commit(change).await,
-            Err(error) => Err(error),
-        };
-        match outcome {
+        let Some(seen) = self.inner.group().members.get(&membership.instance).cloned() else { return };
+        match self.publish(membership, &self.inner.config.member(membership.slot, true), seen.revision).await {
             Ok(_) => self.update(|membership| membership.stopping = true),
             Err(error) => tracing::warn!(error = %chain(&error), "cannot publish that this instance is stopping"),
         }
+    }
+
+    /// Publishes which sealing keys this process uses, if they have changed.
+    async fn publish_sealing_keys(&self, membership: Membership) {
+        let Some(seen) = self.inner.group().members.get(&membership.instance).cloned() else { return };
+        let Some(sealer) = &self.inner.config.sealer else { return };
+        let sealing_keys = sealer.states();
+        if seen.value.sealing_keys == sealing_keys {
+            return;
+        }
+        let member = Member { sealing_keys, ..seen.value };
+        if let Err(error) = self.publish(membership, &member, seen.revision).await {
+            tracing::warn!(error = %chain(&error), "cannot publish the changed sealing keys, will retry");
+        }
+    }
+
+    /// Writes the member record again.
+    async fn publish(&self, membership: Membership, member: &Member, seen: i64) -> Result<i64, keyspace::Error> {
+        let config = &self.inner.config;
+        let own = key::member(config.scope, config.service, membership.instance);
+        let change = membership.incarnation.change().put_leased(&own, member, Expect::Revision(seen), membership.lease);
+        self.store.commit(change?).await
     }
 
     async fn apply_ring(&self) {

@@ -8,6 +8,7 @@ use domain::{
 use keyspace::{
     Change,
     key::{self, Scope},
+    seal::Sealer,
     value::Member,
 };
 
@@ -35,6 +36,8 @@ pub struct MemberConfig {
     pub endpoints: Endpoints,
     /// What its safety depends on.
     pub safety: SafetyParams,
+    /// The sealing keys whose ids it publishes. `None` if it has none.
+    pub sealer: Option<Sealer>,
 }
 
 impl MemberConfig {
@@ -42,7 +45,8 @@ impl MemberConfig {
     pub(crate) fn member(&self, slot: SlotId, stopping: bool) -> Member {
         let Endpoints { endpoint, data_endpoint, ironic_endpoint } = self.endpoints.clone();
         let since = self.wall_now();
-        Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, slot: Some(slot), stopping, since }
+        let sealing_keys = self.sealer.as_ref().map(Sealer::states).unwrap_or_default();
+        Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, slot: Some(slot), stopping, since, sealing_keys }
     }
 
     /// The wall clock's time.

@@ -36,7 +36,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// The BMC password of the node cannot be decrypted.
-    #[error("cannot decrypt the BMC password of node {node}; check service.sealing_key")]
+    #[error("cannot decrypt the BMC password of node {node}; check service.sealing_keys")]
     Sealed {
         /// The node.
         node: NodeId,

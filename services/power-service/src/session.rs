@@ -2,10 +2,13 @@
 
 use domain::{
     driver::Driver,
-    id::NodeId,
+    id::{NodeId, RackId},
     power::{Boot, Power},
 };
-use keyspace::{seal::Sealer, value::Intent};
+use keyspace::{
+    seal::{Place, Sealer},
+    value::Intent,
+};
 use mesh::Permit;
 
 use crate::{
@@ -52,6 +55,7 @@ impl BmcTarget {
     /// # Errors
     /// [`Error::Sealed`] if the password cannot be decrypted.
     pub(crate) fn resolve(
+        rack: RackId,
         node: NodeId,
         intent: Intent,
         recorded: Option<Power>,
@@ -59,13 +63,13 @@ impl BmcTarget {
     ) -> Result<Self, Error> {
         let Intent { driver, bmc, .. } = intent;
         let open = |sealed| {
-            let opened = sealer.open(&format!("{node}/bmc-password"), sealed);
+            let opened = sealer.open(&Place::bmc_password(rack, node), sealed);
             opened.map_err(|source| Error::Sealed { node, source })
         };
         Ok(match (driver, bmc) {
             (Driver::Ipmi, Some(bmc)) => {
                 let password = open(&bmc.password)?;
-                let key = bmc.ipmi.key.as_ref().map(|sealed| sealer.open(&format!("{node}/bmc-key"), sealed));
+                let key = bmc.ipmi.key.as_ref().map(|sealed| sealer.open(&Place::bmc_key(rack, node), sealed));
                 let key = key.transpose().map_err(|source| Error::Sealed { node, source })?;
                 Self::Ipmi(ipmi::Login { address: bmc.address, user: bmc.user, password, key, ipmi: bmc.ipmi })
             }

@@ -80,7 +80,7 @@ impl Work {
         let recorded = self.mesh().view().get(&key::power(self.rack, node)).map(|recorded| recorded.value.power);
         let intent = self.intent(node)?;
         let record = intent.bmc.clone();
-        Ok((BmcTarget::resolve(node, intent, recorded, &self.joined.sealer)?, record))
+        Ok((BmcTarget::resolve(self.rack, node, intent, recorded, &self.joined.sealer)?, record))
     }
 
     /// Starts an instruction. Does nothing if it is running or completed.

@@ -72,7 +72,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The boot token of a node cannot be decrypted.
-    #[error("cannot decrypt the boot token of node {node}; check service.sealing_key")]
+    #[error("cannot decrypt the boot token of node {node}; check service.sealing_keys")]
     Sealed {
         /// The node.
         node: NodeId,

@@ -24,7 +24,7 @@ use domain::{
     timeline::{Amount, Mark},
 };
 use futures::Stream;
-use keyspace::value::Protocol;
+use keyspace::{seal::Place, value::Protocol};
 use service_kit::{
     Host,
     listener::{self, Listener, Peer},
@@ -137,7 +137,7 @@ fn token(context: &PxeContext, known: &KnownNode) -> Result<Bytes, FileError> {
         context.timeline.note(known.node, decision.generation, Mark::AgentRefused, text);
         return Err(not_now("the boot token is already bound to an agent"));
     }
-    let place = format!("{}/boot-token", known.node);
+    let place = Place::boot_token(context.rack.id, known.node);
     let token = context.sealer.open(&place, &decision.boot_token).map_err(|error| not_now(&error.to_string()))?;
     if decision.protocol == Protocol::Ironic {
         return Ok(Bytes::from(boot::cpio_archive(

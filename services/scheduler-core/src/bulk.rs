@@ -14,7 +14,7 @@ use domain::{
     id::NodeId,
 };
 use futures::future::join_all;
-use keyspace::{Expect, key, store::Versioned, value::ConfigDrive};
+use keyspace::{Expect, key, seal::Place, store::Versioned, value::ConfigDrive};
 use service_kit::{
     clock,
     status::{Failure as _, Kind, chain},
@@ -79,16 +79,10 @@ async fn round(shared: &AppState, id: Uuid, read: Versioned<Bulk>) -> Result<(),
     Ok(())
 }
 
-/// Place for which the config drive of a bulk is sealed.
-pub fn drive_place(bulk: Uuid) -> String {
-    format!("bulk/{bulk}/config-drive")
-}
-
 /// Returns the files of a bulk's config drive.
 fn drive(registry: &Registry, bulk: Uuid) -> Result<ConfigDrive, Error> {
     let Some(sealed) = registry.view().get(&key::bulk_drive(bulk)) else { return Ok(ConfigDrive::new()) };
-    let place = drive_place(bulk);
-    Ok(registry.sealer.open_files(&place, &sealed.value)?)
+    Ok(registry.sealer.open_files(&Place::bulk_drive(bulk), &sealed.value)?)
 }
 
 /// Returns the id of a bulk's request to a node.

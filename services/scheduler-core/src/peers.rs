@@ -97,6 +97,7 @@ mod tests {
             slot: None,
             stopping,
             since: Timestamp::default(),
+            sealing_keys: BTreeMap::new(),
         }
     }
 

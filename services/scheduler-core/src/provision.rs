@@ -12,7 +12,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
-    seal::Sealed,
+    seal::{Place, Sealed},
     stored_size,
     value::{ConfigDrive, Deployment, Intent, NodeSpec, Stamped},
 };
@@ -116,7 +116,7 @@ impl Registry {
         if files.is_empty() {
             return Ok(Deployment { image, config_drive: None });
         }
-        let config_drive = self.sealed_drive(&format!("{}/config-drive", record.node), files)?;
+        let config_drive = self.sealed_drive(&Place::config_drive(record.rack, record.node), files)?;
         Ok(Deployment { image, config_drive: Some(config_drive) })
     }
 
@@ -124,7 +124,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Request`] where they are larger than [`MAX_CONFIG_DRIVE_BYTES`] together.
-    pub fn sealed_drive(&self, place: &str, files: &ConfigDrive) -> Result<Sealed, Error> {
+    pub fn sealed_drive(&self, place: &Place, files: &ConfigDrive) -> Result<Sealed, Error> {
         let size: usize = files.values().map(Vec::len).sum();
         if size > MAX_CONFIG_DRIVE_BYTES {
             let why = format!("{size} octets; at most {MAX_CONFIG_DRIVE_BYTES}");

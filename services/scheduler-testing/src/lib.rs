@@ -21,7 +21,7 @@ use domain::{
 use keyspace::{
     Key,
     key::{self, Scope},
-    seal::Sealer,
+    seal::{KeyFile, RackNames, Sealer},
     testing::{MemoryClient, MemoryEtcd},
     value::{Holder, Intent, Life, NodeSpec, Port, Rack, Stamped},
     view,
@@ -154,7 +154,8 @@ impl World {
         let view = view::open(&store, &prefixes, &folder.path().join("view.zst")).await?;
         let (service, scope) = (Service::Scheduler, Scope::Datacenter);
         let endpoints = Endpoints { endpoint, ..Endpoints::default() };
-        let config = MemberConfig { service, scope, endpoints, safety };
+        let sealer = Sealer::new(KeyFile::for_tests(), RackNames::View(view.clone()));
+        let config = MemberConfig { service, scope, endpoints, safety, sealer: Some(sealer.clone()) };
         let mesh = Mesh::new(config, store.clone(), view.clone());
         let lock = DataDirLock::take(folder.path())?;
         let (followed, member, stop) = (view.clone(), mesh.clone(), host.clone());
@@ -165,7 +166,7 @@ impl World {
             Some(tls) => tls,
             None => certificates(&folder)?,
         };
-        let app = Arc::new(AppState::assemble(mesh, Sealer::new(&[7; 32])?, tls.clone(), limits, host));
+        let app = Arc::new(AppState::assemble(mesh, sealer, tls.clone(), limits, host));
         let world = Self { etcd, client, app, tls, _folder: folder };
         if world.etcd.pair(key::rack(RACK).path()).is_none() {
             world.furnish().await?;

@@ -43,8 +43,8 @@ pub struct Common {
     pub etcd_certificate: PathBuf,
     /// Private key of the certificate for etcd (PEM, PKCS #8).
     pub etcd_key: PathBuf,
-    /// File with the key that encrypts secrets in the store: 32 bytes, hexadecimal.
-    pub sealing_key: PathBuf,
+    /// File with the keys that open the secrets in the store that are for this service.
+    pub sealing_keys: PathBuf,
     /// Log filter, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
     /// OTLP endpoint for traces, such as `http://collector:4317`; empty disables traces.
@@ -70,7 +70,7 @@ impl Default for Common {
             etcd_ca: etc.join("etcd-ca.pem"),
             etcd_certificate: etc.join("etcd.pem"),
             etcd_key: etc.join("etcd.key"),
-            sealing_key: etc.join("sealing.key"),
+            sealing_keys: etc.join("sealing.keys"),
             log: "info".to_owned(),
             otlp: String::new(),
             http: HttpLimits::default(),

@@ -14,7 +14,11 @@ use domain::{
     timeline::Mark,
 };
 use flate2::{Compression, write::GzEncoder};
-use keyspace::{key, seal::Sealed, value::Work};
+use keyspace::{
+    key,
+    seal::{Place, Sealed},
+    value::Work,
+};
 use mesh::WorkGuard;
 use serde_json::{Value, json};
 use service_kit::{clock, status::chain};
@@ -212,7 +216,7 @@ impl Ironic {
             text: format!("cannot build the config drive: {error}"),
             at: clock::now(),
         };
-        let files = self.agents.sealer.open_files(&format!("{}/config-drive", booting.node), sealed);
+        let files = self.agents.sealer.open_files(&Place::config_drive(self.agents.rack, booting.node), sealed);
         let files = files.map_err(|error| failed(&error))?;
         let id = booting.node.uuid().into_bytes();
         let volume = wire_config_drive::volume(&files, id, SECTOR).map_err(|error| failed(&error))?;

@@ -15,7 +15,7 @@ use service_kit::{
 };
 
 use super::{Options, child::Child};
-use crate::certs::Certs;
+use crate::{certs::Certs, sealing};
 
 /// Ports on each replica's address: boot files, images, agents, and agents that use Ironic's protocol.
 const BOOT_FILES_PORT: u16 = 8080;
@@ -161,7 +161,7 @@ fn common(options: &Options, certs: &Certs, etcd: &[String], service: Service, d
         etcd_ca: for_etcd.ca,
         etcd_certificate: for_etcd.certificate,
         etcd_key: for_etcd.key,
-        sealing_key: certs.sealing_key.clone(),
+        sealing_keys: sealing::file(&options.data, service, &options.rack),
         log: options.log.clone(),
         otlp: options.otlp.clone(),
         ..Common::default()

@@ -1,9 +1,12 @@
 //! Secrets in dictionaries whose keys clients choose: sealed where they are stored, masked where they are shown.
 
-use domain::secret::Secret;
+use domain::{
+    id::{NodeId, RackId},
+    secret::Secret,
+};
 use serde_json::{Map, Value};
 
-use super::Sealer;
+use super::{Place, Purpose, Sealer};
 use crate::{
     Error,
     value::{ExtraFields, Secrets, sealed, sealed_value},
@@ -30,7 +33,7 @@ fn seal_members(
     for (key, value) in members.iter_mut().filter(|(_, value)| sealed(value).is_none()) {
         let place = format!("{place}/{key}");
         if is_secret(key, value) {
-            *value = sealed_value(&sealer.seal(&place, value.to_string().as_bytes())?);
+            *value = sealed_value(&sealer.seal(&Place::specification(place), value.to_string().as_bytes())?);
         } else {
             seal_value(value, &place, is_secret, sealer)?;
         }
@@ -69,8 +72,25 @@ pub fn open_text(fields: &ExtraFields, place: &str, key: &str, sealer: &Sealer) 
 /// [`Error::Seal`] if it was sealed with another key or for another place.
 pub fn open_value(fields: &ExtraFields, place: &str, key: &str, sealer: &Sealer) -> Result<Option<Value>, Error> {
     let Some(sealed) = fields.sealed(key) else { return Ok(fields.as_map().get(key).cloned()) };
-    let opened = sealer.open(&format!("{place}/{key}"), &sealed)?;
+    let opened = sealer.open(&Place::specification(format!("{place}/{key}")), &sealed)?;
     Ok(serde_json::from_slice(opened.expose()).ok())
+}
+
+/// The text under a key of a node's `driver_info`, opened if it is sealed. A password may be the one that the node's intent
+/// has: where a client of another API gave it, `driver_info` shows that one.
+///
+/// # Errors
+/// As [`open_text`].
+pub fn open_driver_info(
+    info: &ExtraFields,
+    (rack, node): (RackId, NodeId),
+    key: &str,
+    sealer: &Sealer,
+) -> Result<Option<Secret>, Error> {
+    match info.sealed(key).filter(|sealed| sealer.purpose(sealed) == Some(Purpose::Bmc)) {
+        Some(sealed) => sealer.open(&Place::bmc_password(rack, node), &sealed).map(Some),
+        None => open_text(info, &format!("{node}/driver_info"), key, sealer),
+    }
 }
 
 /// Whether a value has the form of a sealed secret, anywhere in it. Clients must not send such values.
@@ -109,7 +129,7 @@ mod tests {
     use crate::value::NodeSpec;
 
     fn sealer() -> Sealer {
-        Sealer::new(&[7; 32]).unwrap()
+        super::super::tests::scheduler()
     }
 
     fn is_secret(key: &str, _: &Value) -> bool {

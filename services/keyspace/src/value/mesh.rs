@@ -10,6 +10,8 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::KeyState;
+
 /// Identity of a store and of its present life. A lower revision under the same incarnation is a restored backup.
 /// A store without this key is in its first life.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -67,6 +69,9 @@ pub struct Member {
     pub stopping: bool,
     /// When it started.
     pub since: Timestamp,
+    /// The sealing keys that it uses, by their ids. Keys are rotated only as far as all members have them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealing_keys: BTreeMap<String, KeyState>,
 }
 
 /// The leader of a service in a rack.

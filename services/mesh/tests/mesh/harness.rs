@@ -17,6 +17,7 @@ use domain::{
 use keyspace::{
     Key, View,
     key::{self, Scope},
+    seal::Sealer,
     testing::{MemoryClient, MemoryEtcd},
     value::{PowerSeen, StoredRing},
 };
@@ -99,6 +100,15 @@ impl Process {
         place: &Place,
         rules: impl FnOnce(SafetyParams) -> SafetyParams,
     ) -> Self {
+        Self::start_with_keys(etcd, place, rules, None)
+    }
+
+    pub(crate) fn start_with_keys(
+        etcd: &MemoryEtcd,
+        place: &Place,
+        rules: impl FnOnce(SafetyParams) -> SafetyParams,
+        sealer: Option<Sealer>,
+    ) -> Self {
         let (client, view, host) = (etcd.client(), View::default(), Host::default());
         let endpoint = format!("process-{}", place.slot);
         let config = MemberConfig {
@@ -106,6 +116,7 @@ impl Process {
             scope: SCOPE,
             endpoints: Endpoints { endpoint, ..Endpoints::default() },
             safety: rules(SafetyParams::default().dangerous_clock(clock())),
+            sealer,
         };
         let mesh = Mesh::new(config, client.store(), view.clone());
         let boot = if place.provable { "boot".to_owned() } else { String::new() };

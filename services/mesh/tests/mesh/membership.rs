@@ -1,9 +1,14 @@
 //! Joining, staying, being fenced, leaving.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use domain::time::Timestamp;
 use keyspace::{
     key,
+    seal::{KeyFile, KeyState, Purpose, RackNames, Sealer},
     testing::{CallKind, Delivery, MemoryEtcd},
 };
 use mesh::IslandReason;
@@ -20,6 +25,31 @@ async fn a_process_that_joins_has_a_member_key_under_its_lease() {
     let member = stored(&etcd, &key).unwrap();
     assert_eq!((member.endpoint.as_str(), member.stopping), ("process-5", false));
     assert_eq!(member.slot.unwrap().uuid().as_u128(), 5);
+    assert!(etcd.lease_of(key.path()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_says_which_sealing_keys_it_uses_and_stays_the_same_member_when_they_change() {
+    let (etcd, folder) = (MemoryEtcd::new(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("sealing.keys");
+    let mut root = KeyFile::for_tests();
+    let save = |root: &KeyFile| root.for_service(SERVICE, "r1").unwrap().save(&path).unwrap();
+    save(&root);
+    let sealer = Sealer::from_file(&path, SERVICE, "r1", RackNames::Known(BTreeMap::new())).unwrap();
+    let process = Process::start_with_keys(&etcd, &Place::new(5), |safety| safety, Some(sealer.clone()));
+    process.mesh.wait_until_joined().await;
+    let (id, key) = (process.id(), key::member(SCOPE, SERVICE, process.id()));
+    let keys = || stored(&etcd, &key).unwrap().sealing_keys;
+    assert_eq!(keys(), BTreeMap::from([("test-bmc".to_owned(), KeyState::Active)]));
+    let next = root.add_next(Purpose::Bmc, None, Timestamp::default()).unwrap();
+    save(&root);
+    assert!(sealer.reload().unwrap());
+    until("the next key to be published", || keys().get(&next) == Some(&KeyState::Next)).await;
+    root.activate(&next).unwrap();
+    save(&root);
+    assert!(sealer.reload().unwrap());
+    until("its activation to be published", || keys().get(&next) == Some(&KeyState::Active)).await;
+    assert_eq!((process.mesh.instance(), keys().get("test-bmc")), (Some(id), Some(&KeyState::Old)));
     assert!(etcd.lease_of(key.path()).is_some());
 }
 

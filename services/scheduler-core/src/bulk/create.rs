@@ -4,12 +4,11 @@ use domain::{
     bulk::{Bulk, BulkLimits, BulkNode, BulkProgress, BulkState, is_bulk_verb},
     provision::Verb,
 };
-use keyspace::{Expect, key, store::Versioned, value::ConfigDrive};
+use keyspace::{Expect, key, seal::Place, store::Versioned, value::ConfigDrive};
 use proto::{api::v1::NodeSelector, convert::Invalid};
 use service_kit::clock;
 use uuid::Uuid;
 
-use super::drive_place;
 use crate::{Error, RequestContext, app_state::AppState, node_view::NodeView, registry::Record};
 
 /// Maximum number of nodes of one bulk. Its record stays far below the maximum size of a transaction.
@@ -61,7 +60,7 @@ impl AppState {
             if !matches!(verb, Verb::Deploy | Verb::Rebuild) {
                 return Err(Invalid::wrong("config_drive", format!("{verb} takes none")).into());
             }
-            let sealed = self.registry.sealed_drive(&drive_place(id), &command.config_drive)?;
+            let sealed = self.registry.sealed_drive(&Place::bulk_drive(id), &command.config_drive)?;
             change = change.put(&key::bulk_drive(id), &sealed, Expect::Absent)?;
         }
         self.registry.commit(context, change).await

@@ -10,6 +10,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
+    seal::Place,
     value::{BootDecision, BootFile, ConfigDrive, Deployment, Life, Operation, Part, Protocol, Work},
 };
 use mesh::Claim;
@@ -58,7 +59,7 @@ pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<()
         by_tftp: record.intent.value.boot_files_by_tftp,
         boot_token: registry
             .sealer
-            .seal(&format!("{node}/boot-token"), &boot_token)
+            .seal(&Place::boot_token(record.rack, node), &boot_token)
             .map_err(|source| Error::Sealed { node, source })?,
         work,
         protocol: if named.is_some() { Protocol::Ironic } else { Protocol::Ironmesh },
@@ -152,10 +153,10 @@ async fn write(shared: &AppState, record: &Record, deployment: &Deployment, life
     let (node, registry) = (record.node, &shared.registry);
     let image = images::find(shared, Some(deployment.image), "the image").map_err(NotMinted::Never)?;
     let image = learned::served(shared, record, image).await?;
-    let sealed = |source| Error::Sealed { node, source };
+    let (place, sealed) = (Place::config_drive(record.rack, node), |source| Error::Sealed { node, source });
     let mut files = ConfigDrive::new();
     if let Some(config_drive) = &deployment.config_drive {
-        files = registry.sealer.open_files(&format!("{node}/config-drive"), config_drive).map_err(sealed)?;
+        files = registry.sealer.open_files(&place, config_drive).map_err(sealed)?;
     }
     let phone_home = shared
         .leaf_clients
@@ -165,7 +166,7 @@ async fn write(shared: &AppState, record: &Record, deployment: &Deployment, life
     files
         .entry("openstack/latest/meta_data.json".to_owned())
         .or_insert_with(|| wire_config_drive::meta_data(&node.to_string(), &intent.name, phone_home.as_deref()));
-    let config_drive = registry.sealer.seal_files(&format!("{node}/config-drive"), &files).map_err(sealed)?;
+    let config_drive = registry.sealer.seal_files(&place, &files).map_err(sealed)?;
     Ok(Work::Write {
         name: image.name,
         digest: image.digest,

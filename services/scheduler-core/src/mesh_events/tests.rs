@@ -18,7 +18,8 @@ fn at(seconds: i64) -> Timestamp {
 
 fn member(endpoint: &str, stopping: bool) -> Option<Member> {
     let (endpoint, data_endpoint, ironic_endpoint) = (endpoint.to_owned(), String::new(), String::new());
-    Some(Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, slot: None, stopping, since: at(0) })
+    let (slot, since, sealing_keys) = (None, at(0), BTreeMap::new());
+    Some(Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, slot, stopping, since, sealing_keys })
 }
 
 fn claim(holder: u128) -> Option<Claim> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     driver::Driver,
-    id::NodeId,
+    id::{NodeId, RackId},
     net::{BmcAddr, MacAddr},
     power::BootMode,
     provision,
@@ -16,6 +16,7 @@ use keyspace::{
     collection::{Collection, delete_from},
     key,
     key::Scope,
+    seal::{Place, Sealed},
     store::Versioned,
     value::{Bmc, Holder, Intent, Ipmi, Life, PortgroupSpec, Rack, VolumeConnectorSpec, VolumeTargetSpec, set_bmc},
 };
@@ -105,7 +106,7 @@ impl Registry {
     }
 
     fn creation(&self, rack: &Versioned<Rack>, node: NodeId, new: &NewNode) -> Result<Change, Error> {
-        let password = self.seal_password(node, &new.password)?;
+        let password = self.seal_password(rack.value.id, node, &new.password)?;
         let bmc =
             Bmc { address: new.bmc.clone(), user: new.user.clone(), password, ipmi: Ipmi::default(), redfish: None };
         let intent = Intent {
@@ -129,15 +130,14 @@ impl Registry {
     }
 
     /// Seals the password of a node's BMC.
-    pub fn seal_password(&self, node: NodeId, password: &Secret) -> Result<keyspace::seal::Sealed, Error> {
-        self.sealer
-            .seal(&format!("{node}/bmc-password"), password.expose())
-            .map_err(|source| Error::Sealed { node, source })
+    pub fn seal_password(&self, rack: RackId, node: NodeId, password: &Secret) -> Result<Sealed, Error> {
+        let sealed = self.sealer.seal(&Place::bmc_password(rack, node), password.expose());
+        sealed.map_err(|source| Error::Sealed { node, source })
     }
 
     /// Seals the key K_G of a node's BMC.
-    pub fn seal_bmc_key(&self, node: NodeId, key: &[u8]) -> Result<keyspace::seal::Sealed, Error> {
-        self.sealer.seal(&format!("{node}/bmc-key"), key).map_err(|source| Error::Sealed { node, source })
+    pub fn seal_bmc_key(&self, rack: RackId, node: NodeId, key: &[u8]) -> Result<Sealed, Error> {
+        self.sealer.seal(&Place::bmc_key(rack, node), key).map_err(|source| Error::Sealed { node, source })
     }
 
     /// Checks that name, BMC and MACs are free.
@@ -211,7 +211,7 @@ impl Registry {
             }
             change = change.put(&key::bmc(bmc), &holder, Expect::Absent)?;
         }
-        intent.bmc = self.changed_bmc(node, old.bmc.as_ref(), bmc, wanted)?;
+        intent.bmc = self.changed_bmc((record.rack, node), old.bmc.as_ref(), bmc, wanted)?;
         intent.boot_mode = wanted.boot_mode.unwrap_or(intent.boot_mode);
         intent.boot_files_by_tftp = wanted.boot_files_by_tftp.unwrap_or(intent.boot_files_by_tftp);
         if let Some(seconds) = wanted.wait_for_life_seconds {
@@ -248,7 +248,7 @@ impl Registry {
 
     fn changed_bmc(
         &self,
-        node: NodeId,
+        (rack, node): (RackId, NodeId),
         old: Option<&Bmc>,
         address: Option<BmcAddr>,
         wanted: &NodeChange,
@@ -259,9 +259,9 @@ impl Registry {
         }
         let Some(address) = address.or_else(|| old.map(|bmc| bmc.address.clone())) else { return Ok(None) };
         let password = match (&wanted.password, old) {
-            (Some(password), _) => self.seal_password(node, password)?,
+            (Some(password), _) => self.seal_password(rack, node, password)?,
             (None, Some(old)) => old.password.clone(),
-            (None, None) => self.seal_password(node, &Secret::new(Vec::new()))?,
+            (None, None) => self.seal_password(rack, node, &Secret::new(Vec::new()))?,
         };
         let user = wanted.user.clone().or_else(|| old.map(|bmc| bmc.user.clone())).unwrap_or_default();
         let (ipmi, redfish) = old.map(|bmc| (bmc.ipmi.clone(), bmc.redfish.clone())).unwrap_or_default();

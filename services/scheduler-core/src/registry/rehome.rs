@@ -11,6 +11,7 @@ use domain::{
 use keyspace::{
     Change, Expect, Key,
     key::{self, Scope},
+    seal::{reseal_intent, reseal_spec},
     store::Versioned,
     value::{Intent, Life, NodeSpec, Port, PowerSeen, Rack, Stamped},
 };
@@ -43,7 +44,8 @@ impl Registry {
         let rack = to.value.id;
         let life = Life { generation: held.life.value.generation.next(), ..held.life.value.clone() };
         // A requested power state must be reached before the move.
-        let intent = Intent { power: None, ..intent.clone() };
+        let mut intent = Intent { power: None, ..intent.clone() };
+        reseal_intent(&mut intent, node, from, rack, &self.sealer)?;
         let expected = self.mesh.as_member()?.expect(&key::rack(rack), Expect::Revision(to.revision));
         let mut change = self
             .add_unique(expected, held, &intent, spec.map(|spec| &spec.spec))?
@@ -53,8 +55,9 @@ impl Registry {
             .put(&key::intent(rack, node), &intent, Expect::Absent)?
             .clear(&key::pxe(from, node))
             .clear(&key::agent(from, node));
-        if let Some(spec) = spec {
-            change = change.put(&key::node_spec(rack, node), spec, Expect::Absent)?;
+        if let Some(mut spec) = spec.cloned() {
+            reseal_spec(&mut spec.spec, node, from, &self.sealer)?;
+            change = change.put(&key::node_spec(rack, node), &spec, Expect::Absent)?;
         }
         if let Some(read) = &held.spec {
             change = change.delete(&key::node_spec(from, node), Expect::Revision(read.revision));

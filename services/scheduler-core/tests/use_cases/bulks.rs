@@ -8,10 +8,10 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
+    seal::Place,
     value::{ConfigDrive, Work},
 };
-use scheduler_core::bulk::drive_place;
-use scheduler_testing::IMAGE;
+use scheduler_testing::{IMAGE, RACK};
 use serde_json::json;
 use service_kit::clock;
 use uuid::Uuid;
@@ -202,7 +202,7 @@ async fn a_concurrent_request_of_another_client_is_distinguished() {
     lab.begin(&bulk(Verb::Deploy, &[node], limits(1))).await;
     until("the deploy", || format!("{:?}", lab.bulk()), || lab.count().running == 1).await;
     lab.world.client.set_watch_delivery(keyspace::testing::WatchDelivery::Stalled);
-    let operation = key::operation(scheduler_testing::RACK, node);
+    let operation = key::operation(RACK, node);
     let mut record = lab.record(node).operation.unwrap().value;
     record.id = domain::id::OperationId::new(Uuid::from_u128(5));
     lab.world.write(&operation, &record).unwrap();
@@ -218,13 +218,13 @@ async fn the_config_drive_of_a_bulk_is_sealed_anew_for_each_node_and_forgotten_a
     let node = lab.machine(1, State::Available).await;
     let files = ConfigDrive::from([("openstack/latest/user_data".to_owned(), b"#cloud-config".to_vec())]);
     let registry = &lab.app().registry;
-    let sealed = registry.sealed_drive(&drive_place(ID), &files).unwrap();
+    let sealed = registry.sealed_drive(&Place::bulk_drive(ID), &files).unwrap();
     let change = registry.mesh.as_member().unwrap().put(&key::bulk_drive(ID), &sealed, Expect::Absent).unwrap();
     registry.commit(&internal(), change).await.unwrap();
     lab.begin(&bulk(Verb::Deploy, &[node], limits(1))).await;
     lab.comes_to(node, "wait call-back").await;
     let Work::Write { config_drive, .. } = lab.leaves.boot_decision(node).unwrap().work else { panic!() };
-    let opened = registry.sealer.open_files(&format!("{node}/config-drive"), &config_drive).unwrap();
+    let opened = registry.sealer.open_files(&Place::config_drive(RACK, node), &config_drive).unwrap();
     assert_eq!(opened.get("openstack/latest/user_data").map(Vec::as_slice), Some(b"#cloud-config".as_slice()));
     assert!(opened.contains_key("openstack/latest/meta_data.json"));
     lab.leaves.finishes(node);

@@ -1,7 +1,7 @@
 //! The leaf services of the rack in one task. They answer the scheduler's calls over mutual TLS on loopback, and write
 //! what they observe where the real ones write it. A test sets how the machines behave.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
     failure::{Cause, Failure},
@@ -168,6 +168,7 @@ impl Leaves {
             slot: None,
             stopping: false,
             since: Timestamp::default(),
+            sealing_keys: BTreeMap::new(),
         };
         let ring = Ring { members: [(LEAF, 1)].into(), hash: 1, ..Ring::default() };
         self.write(&key::member(Scope::Rack(RACK), service, LEAF), &member);

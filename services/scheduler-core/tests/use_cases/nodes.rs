@@ -10,7 +10,10 @@ use domain::{
     provision::{Stage, State},
     secret::Secret,
 };
-use keyspace::value::{Intent, Life, NodeSpec, Stamped};
+use keyspace::{
+    seal::Place,
+    value::{Intent, Life, NodeSpec, Stamped},
+};
 use scheduler_core::{
     Error,
     nodes::delete_node,
@@ -59,10 +62,8 @@ async fn a_machine_is_enrolled_with_an_address_and_a_sealed_password() {
     let record = lab.record(node);
     assert_eq!(record.ports[0].1.value.address, Some(Ipv4Addr::new(10, 1, 0, 10)));
     let bmc = record.intent.value.bmc.unwrap();
-    assert_eq!(
-        lab.app().registry.sealer.open(&format!("{node}/bmc-password"), &bmc.password).unwrap().expose(),
-        b"calvin"
-    );
+    let password = lab.app().registry.sealer.open(&Place::bmc_password(RACK, node), &bmc.password);
+    assert_eq!(password.unwrap().expose(), b"calvin");
     let everything = lab.world.etcd.pairs();
     assert!(everything.iter().all(|pair| !String::from_utf8_lossy(&pair.value).contains("calvin")));
     assert!(!lab.shows(node, "driver_info").to_string().contains("calvin"));

@@ -121,6 +121,7 @@ async fn a_leaf_that_joins_leads_stops_and_is_lost_is_told() {
         slot: None,
         stopping: false,
         since: clock::now(),
+        sealing_keys: std::collections::BTreeMap::new(),
     };
     let told = async |kind: &'static str, many: usize| {
         until(kind, String::new, || {
