@@ -7,6 +7,7 @@ mod check;
 mod health;
 mod init;
 mod restore;
+mod seal_key;
 mod show;
 
 use std::{
@@ -36,8 +37,8 @@ pub(crate) enum StoreCommand {
     /// Back up the store to a file.
     ///
     /// The file is a snapshot in etcd's own format, with a checksum. It is written under a temporary name and renamed
-    /// when it is complete and on disk. BMC passwords and other secrets are encrypted in it; the key is not part of it:
-    /// also back up DIR/certs, or the file in service.sealing_key.
+    /// when it is complete and on disk. BMC passwords and other secrets are encrypted in it; the keys are not part of
+    /// it: also back up DIR/certs, or the scheduler-service's file in service.sealing_keys.
     #[command(after_help = "Example:\n  ironmesh store backup --data /var/lib/ironmesh rack.backup")]
     Backup(Backup),
     /// Restore a backup into the store of a stopped `ironmesh up`.
@@ -72,6 +73,9 @@ pub(crate) enum StoreCommand {
     /// Encrypted secrets stay encrypted.
     #[command(after_help = "Example:\n  ironmesh store cat --data /var/lib/ironmesh dc/incarnation")]
     Cat(Cat),
+    /// Rotate the keys that encrypt the secrets in the store, and show who has them.
+    #[command(subcommand)]
+    SealKey(seal_key::SealKeyCommand),
 }
 
 /// How to find etcd.
@@ -149,6 +153,7 @@ pub(crate) fn run(format: cli::Format, command: StoreCommand) -> ExitCode {
             StoreCommand::Adopt(location) => adopt::run(&location).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Init(command) => init::run(&command).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Cat(command) => cat::run(&command).await.map(|()| ExitCode::SUCCESS),
+            StoreCommand::SealKey(command) => seal_key::run(&command).await.map(|()| ExitCode::SUCCESS),
         }
     });
     outcome.unwrap_or_else(|error| fail(&error))

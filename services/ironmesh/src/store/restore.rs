@@ -12,7 +12,7 @@ use keyspace::value::RestoredBackup;
 use serde::Deserialize;
 
 use super::{Restore, answer, backup, notes, service_folders};
-use crate::leftover_etcd;
+use crate::{leftover_etcd, sealing};
 
 /// The file that tells the next `ironmesh up` to mark the store as a restored backup.
 const RESTORED: &str = "store.restored";
@@ -59,10 +59,10 @@ pub(super) async fn run(command: &Restore) -> Result<()> {
             "there was no previous store: restore an etcd of ironmesh up --etcd with etcd's own tools, then adopt it",
         );
     }
-    if !data.join("certs/sealing.key").exists() {
+    if !sealing::root(&data).exists() {
         answer(&format!(
-            "{}/certs/sealing.key does not exist: without the original key the secrets in the store cannot be decrypted",
-            data.display()
+            "{} does not exist: without the original keys the secrets in the store cannot be decrypted",
+            sealing::root(&data).display()
         ));
     }
     answer(&format!(
