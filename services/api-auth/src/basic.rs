@@ -65,7 +65,7 @@ impl Users {
         let denied = |message: &str| Refusal::Unknown(message.to_owned());
         let (name, password) = credentials(coded).ok_or_else(|| denied("Authorization required"))?;
         let key = key(&name, &password);
-        let (hashes, is_known) = self.look(&key);
+        let (_, is_known) = self.look(&key);
         if is_known {
             return Ok(Arc::new(Caller::unrestricted(name)));
         }

@@ -11,7 +11,6 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use domain::service::Service;
-use durable_file::Access;
 use keyspace::access;
 use service_kit::tls::{Files, Identity};
 
@@ -114,11 +113,6 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     // Before etcd starts, which does not without it.
     Authorities::load_or_create(&certs.folder)?.write_revocation_lists(&Ledger::open(&certs.folder)?, &certs.folder)?;
     Ok(certs)
-}
-
-/// Writes a file that is readable only by its owner.
-fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
-    Ok(durable_file::write(path, content, Access::Owner)?)
 }
 
 #[cfg(test)]
