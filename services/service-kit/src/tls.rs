@@ -223,9 +223,9 @@ impl Loaded {
         let chain = certificates(&files.certificate, certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|why| pem(&files.key, &why))?;
         let mismatch = |why: &dyn fmt::Display| Error::Mismatch { files: files.clone(), why: why.to_string() };
-        let pair = |why: rustls::Error| match why {
-            rustls::Error::InconsistentKeys(_) => mismatch(&"the certificate is for another key"),
-            why => mismatch(&why),
+        let pair = |why: rustls::Error| {
+            let is_other_key = matches!(why, rustls::Error::InconsistentKeys(_));
+            if is_other_key { mismatch(&"the certificate is for another key") } else { mismatch(&why) }
         };
         let callers = WebPkiClientVerifier::builder(Arc::clone(&roots)).build().map_err(|why| mismatch(&why))?;
         let callers: Arc<dyn ClientCertVerifier> = callers;

@@ -21,7 +21,7 @@ use service_kit::tls::{
 /// Name of the file.
 const FILE: &str = "issued.json";
 /// How long a certificate is remembered after it expired.
-const RETENTION: Duration = Duration::from_hours(365 * 24);
+const RETENTION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Which CA signed a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long services may take to use the certificate that takes the place of a revoked one, before etcd is restarted.
 const REPLACEMENT_TIME: Duration = Duration::from_secs(15);
 /// Interval at which revoked certificates that have expired are removed from the store.
-const CLEANUP_INTERVAL: Duration = Duration::from_hours(1);
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Renews the certificates of a rack.
 pub(crate) struct Renewal {

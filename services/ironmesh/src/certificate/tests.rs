@@ -148,7 +148,7 @@ fn certificates_of_an_earlier_release_are_listed_and_those_of_services_replaced(
     let ca = service_kit::tls::CertificateAuthority::from_pem(&ca, &key).unwrap();
     let validity = Validity {
         not_before: Timestamp::default(),
-        not_after: clock::now().plus(std::time::Duration::from_hours(99_999)),
+        not_after: clock::now().plus(std::time::Duration::from_secs(99_999 * 60 * 60)),
     };
     let service = Identity::Service { service: Service::Power, rack: "r1".to_owned() };
     let operator = Identity::Operator { name: "old".to_owned(), role: Role::Member };

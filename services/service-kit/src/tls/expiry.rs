@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{EXPIRY_WARNING, Validity};
 
 /// Interval of log messages about a certificate that expires.
-const REMINDER_INTERVAL: Duration = Duration::from_hours(1);
+const REMINDER_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How bad it is that a certificate ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

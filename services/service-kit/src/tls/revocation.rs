@@ -19,7 +19,7 @@ use crate::clock;
 
 /// How often the wall clock is read to notice that a certificate has expired: it can be set, and a suspended host's
 /// timers stand still.
-const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_hours(1);
+const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Why a certificate was revoked (RFC 5280 §5.3.1). Reasons that can be taken back, or that concern a CA, are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -11,10 +11,10 @@ pub const LIFETIME_DAYS: u16 = 90;
 /// Number of days for which the certificate of a CA is valid: ten years.
 pub(super) const CA_LIFETIME_DAYS: u16 = 3650;
 /// How much earlier than now a certificate becomes valid: clocks of hosts differ.
-const BACKDATE: Duration = Duration::from_mins(5);
+const BACKDATE: Duration = Duration::from_secs(5 * 60);
 /// A service reports a certificate that is not valid for longer than this: renewal must have failed for weeks.
-pub const EXPIRY_WARNING: Duration = Duration::from_hours(7 * 24);
-const DAY: Duration = Duration::from_hours(24);
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// From when until when a certificate is valid, both inclusive (RFC 5280 §4.1.2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
