@@ -17,6 +17,7 @@ use service_kit::tls::{Files, Identity};
 use crate::{
     certificate::{Authorities, Issuer, Ledger, Made, Subject, Wanted, Why, ensure_all},
     console::say,
+    pem_files::{ADMINISTRATOR, administrator},
 };
 
 /// Name in the certificate of a member of our etcd, by which members know each other: users of etcd have certificates of the
@@ -25,7 +26,6 @@ pub(crate) const ETCD_PEER: &str = "etcd-member.ironmesh.internal";
 
 /// Names of certificates that belong to no service, as those of their files.
 const OPERATOR: &str = "operator";
-const ADMINISTRATOR: &str = "etcd-root";
 const ETCD_MEMBER: &str = "etcd-member";
 
 /// The certificates and keys of a rack.
@@ -80,17 +80,6 @@ impl Certs {
         let rack = if service == Service::Scheduler { "" } else { &self.rack };
         format!("{}-{service}", if rack.is_empty() { "default" } else { rack })
     }
-}
-
-/// Returns the certificate files of etcd's administrator in the data directory of an `ironmesh up`.
-pub(crate) fn administrator(data: &Path) -> Files {
-    Issuer::Etcd.files(&data.join("certs"), ADMINISTRATOR)
-}
-
-/// Reads CA, certificate and key (PEM).
-pub(crate) fn read(files: &Files) -> Result<[Vec<u8>; 3]> {
-    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    Ok([read(&files.ca)?, read(&files.certificate)?, read(&files.key)?])
 }
 
 /// Creates the files that are missing, and replaces those that cannot be used or are due.

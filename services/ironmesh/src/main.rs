@@ -4,6 +4,7 @@ mod certificate;
 mod certs;
 mod console;
 mod leftover_etcd;
+mod pem_files;
 mod sealing;
 mod store;
 mod up;

@@ -27,8 +27,8 @@ use serde::Deserialize;
 use service_kit::{config::Common, tls::Files};
 
 use crate::{
-    certs,
     console::{answer, fail},
+    pem_files,
 };
 
 /// Commands for the store as a whole.
@@ -186,13 +186,13 @@ impl StoreLocation {
             common.etcd = members.to_vec();
         }
         let files = match (&self.data, &self.certificate, &self.key) {
-            (Some(data), ..) => certs::administrator(data),
+            (Some(data), ..) => pem_files::administrator(data),
             (None, Some(certificate), Some(key)) => {
                 Files { ca: common.etcd_ca.clone(), certificate: certificate.clone(), key: key.clone() }
             }
             (None, ..) => common.etcd_files(),
         };
-        let pem = certs::read(&files)?;
+        let pem = pem_files::read(&files)?;
         Ok(Access { common, files, pem })
     }
 

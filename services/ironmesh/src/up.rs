@@ -36,6 +36,7 @@ use crate::{
     certificate::Renewal,
     certs,
     console::{fail, say},
+    pem_files,
     sealing,
     store::{Checks, ensure_access},
 };
@@ -167,7 +168,7 @@ struct Cluster {
 
 async fn with_etcd(options: &Options, certs: &certs::Certs, cluster: Cluster, host: &Host) -> Result<()> {
     let Cluster { members, restart } = cluster;
-    let pem = certs::read(&certs.administrator)?;
+    let pem = pem_files::read(&certs.administrator)?;
     let pem = Pem { ca: &pem[0], certificate: &pem[1], key: &pem[2] };
     let store = Store::connect(&members, pem).await.context("cannot create the etcd client")?;
     tokio::select! {

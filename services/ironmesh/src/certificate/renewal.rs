@@ -11,7 +11,7 @@ use super::{
     issue::{Made, Wanted, ensure_all},
     ledger::{Entry, Issuer, Ledger},
 };
-use crate::{certs, console::say};
+use crate::{console::say, pem_files};
 
 /// Interval of checks. It is also how soon a revocation is told to services if `ironmesh certificate revoke` could not.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ struct Progress {
 impl Renewal {
     /// Checks certificates at once and then regularly, until the host stops.
     pub(crate) async fn run(self, host: Host) {
-        let administrator = certs::read(&self.administrator).unwrap_or_default();
+        let administrator = pem_files::read(&self.administrator).unwrap_or_default();
         // etcd has just read the list, if it is ours.
         let closed = revoked(&self.folder).unwrap_or_default();
         let closed =
@@ -78,7 +78,7 @@ impl Renewal {
             say(&format!("made certificate {}, valid until {}: {why}", entry.name, entry.validity.not_after));
         }
         // Another process may have renewed it, too.
-        let administrator = certs::read(&self.administrator)?;
+        let administrator = pem_files::read(&self.administrator)?;
         if administrator != progress.administrator {
             let [ca, certificate, key] = &administrator;
             let reconnected = self.store.reconnect(&self.members, Pem { ca, certificate, key }).await;
