@@ -10,6 +10,8 @@
 //! | `rate` | how often a server is sent requests, pure |
 //! | `progress` | whether a transfer is too slow, pure |
 //! | `resolver` | resolves names, and returns only addresses that the policy allows |
+//! | `limits` | sizes and times by purpose, pure |
+//! | `factory` | creates HTTP clients with that resolver |
 //! | [`client`](OutboundClient) | sends requests |
 //!
 //! A name is checked by the addresses that it resolves to, in the resolver of the client: what is checked is what is
@@ -20,6 +22,7 @@ mod client;
 mod config;
 mod error;
 mod factory;
+mod limits;
 pub mod policy;
 mod progress;
 mod proxy;
@@ -29,9 +32,10 @@ mod redirect;
 mod resolver;
 mod target;
 
-pub use client::{OutboundClient, OutboundRequest, OutboundResponse, Trust};
+pub use client::{OutboundClient, OutboundRequest, OutboundResponse};
 pub use config::OutboundConfig;
 pub use error::{Destination, OutboundError};
+pub use factory::Trust;
 pub use policy::{Purpose, Refused};
 pub use range::{AddressRange, AllowedRange, ParseAllowedError, ParseRangeError};
 pub use target::redacted;

@@ -3,14 +3,25 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use reqwest::{Client, ClientBuilder};
+use reqwest::{Certificate, Client, ClientBuilder};
 
 use super::{
-    client::{Limits, Trust},
     error::OutboundError,
+    limits::Limits,
     policy::{Policy, Purpose},
     resolver::{GuardedResolver, Lookup},
 };
+
+/// Which certificate of a server is accepted.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// One of a CA that the operating system trusts.
+    System,
+    /// One of these CAs.
+    Ca(Vec<Certificate>),
+    /// One that this configuration accepts.
+    Tls(Box<rustls::ClientConfig>),
+}
 
 /// Maximum number of clients for single ports.
 const MAX_PORT_CLIENTS: usize = 64;

@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{client::Limits, *};
+use super::{limits::Limits, *};
 use crate::Host;
 
 /// A server that answers each connection by what `answer` makes of the head of its request.
