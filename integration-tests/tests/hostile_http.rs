@@ -31,7 +31,7 @@ fn floods_of_strangers_and_of_single_users_keep_nothing_from_others() {
             let place = floods::Place::of(fleet.data())?;
             let mut guard = Guard::new(fleet.mesh(), &fleet.data(), api, &raw::others()).await?;
             hostile::attack("floods", floods::TABLE, &mut guard, async |how| how(&place).await).await?;
-            guard.limit = 2 * MAX_GROWTH;
+            guard.limit = 4 * MAX_GROWTH;
             hostile::attack("crowd", crowd::TABLE, &mut guard, async |how| how(&place).await).await?;
             let log = fleet.mesh().log("scheduler-service-1")?;
             ensure!(log.contains("reached a limit"), "the log does not tell of the limits");

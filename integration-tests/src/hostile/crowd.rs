@@ -73,7 +73,7 @@ pub struct Report {
     pub opened: usize,
 }
 
-/// The attack: 250 strangers at the same time, which may cost twice as much as one.
+/// The attack: 250 strangers at the same time, which fill two listeners and may cost four times as much as one stranger.
 pub const TABLE: &[Attack<Work<Place>>] = &[Attack {
     name: "10,000 connections of 250 addresses are slow or idle",
     source: "issue 18",
