@@ -44,6 +44,9 @@ impl FieldSource for NodeDocument<'_> {
         if !NODE.field(name).is_some_and(|row| row.masked) {
             return Some(value);
         }
+        if value.as_object().is_some_and(|fields| !fields.values().any(seal::has_sealed)) {
+            return Some(value);
+        }
         let mut value = value.into_json();
         if let Value::Object(fields) = &mut value {
             seal::mask(fields, MASK);

@@ -135,6 +135,11 @@ mod tests {
         let steps = json!({"steps": [{"interface": "deploy", "step": "s", "args": {}}]});
         let sealed = BTreeMap::from([
             ("nodes", secret_fields::<NodeSpec>(json!({"driver_info": {}, "instance_info": {}}))),
+            ("ports", secret_fields::<PortSpec>(json!({}))),
+            ("portgroups", secret_fields::<PortgroupSpec>(json!({}))),
+            ("chassis", secret_fields::<ChassisSpec>(json!({}))),
+            ("allocations", secret_fields::<AllocationSpec>(json!({}))),
+            ("volume/connectors", secret_fields::<VolumeConnectorSpec>(json!({}))),
             ("deploy_templates", secret_fields::<DeployTemplateSpec>(steps.clone())),
             ("runbooks", secret_fields::<RunbookSpec>(steps)),
             ("volume/targets", secret_fields::<VolumeTargetSpec>(json!({}))),

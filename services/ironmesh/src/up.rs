@@ -36,8 +36,7 @@ use crate::{
     certificate::Renewal,
     certs,
     console::{fail, say},
-    pem_files,
-    sealing,
+    pem_files, sealing,
     store::{Checks, ensure_access},
 };
 

@@ -40,8 +40,9 @@ pub async fn create_port(
     context: &RequestContext,
     app: &AppState,
     id: PortId,
-    fields: PortFields,
+    mut fields: PortFields,
 ) -> Result<(), Error> {
+    app.registry.seal_secrets(&mut fields.spec, &id.to_string())?;
     let node = find_node(app, fields.node)?;
     check_portgroup(app, &fields, None)?;
     check_name(app, &fields.spec, None)?;
@@ -61,8 +62,9 @@ pub async fn update_port(
     context: &RequestContext,
     app: &AppState,
     before: &StoredPort,
-    fields: PortFields,
+    mut fields: PortFields,
 ) -> Result<(), Error> {
+    app.registry.seal_secrets(&mut fields.spec, &before.port.value.id.to_string())?;
     let (id, node) = (before.port.value.id, find_node(app, fields.node)?);
     let stored = before.port.value.spec.clone().unwrap_or_default();
     check_member_network(&stored.spec, &fields.spec)?;

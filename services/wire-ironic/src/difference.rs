@@ -104,7 +104,8 @@ pub static DIFFERENCES: &[Difference] = &[
     },
     Difference {
         name: "more-secrets",
-        ironic: "`ipmi_hex_kg_key`, `snmp_community` and an object under a secret's name are stored and shown in clear",
+        ironic: "`ipmi_hex_kg_key`, `snmp_community`, an object under a secret's name, and what has such a name in `extra` or \
+                 `properties` are stored and shown in clear",
         ours: "they are sealed and masked like every other secret",
         why: "the name says that it is a secret, whatever the shape of the value",
     },

@@ -114,6 +114,13 @@ impl Pass<'_> {
                 let key = key::node_spec(rack, node);
                 self.rewrite(&key, |stored| reseal_spec(&mut stored.spec, node, rack, sealer)).await
             }
+            Parsed::Port { rack, mac } => {
+                self.rewrite(&key::port(rack, mac), |port| {
+                    let id = port.id.to_string();
+                    port.spec.as_mut().map_or(Ok(false), |stored| reseal_record(&mut stored.spec, &id, sealer))
+                })
+                .await
+            }
             Parsed::BulkDrive { id } => {
                 let place = Place::bulk_drive(id);
                 self.rewrite(&key::bulk_drive(id), |sealed| reseal_one(sealed, &place, &place, sealer)).await
@@ -201,8 +208,12 @@ async fn prefixes(store: &Store) -> Result<Vec<String>, Error> {
     Ok(racks.iter().flat_map(|(_, rack)| of_rack(rack.value.id)).chain(resources).collect())
 }
 
-fn of_rack(rack: RackId) -> [String; 2] {
-    [key::node_prefix(rack), folder(&key::node_spec(rack, NodeId::new(Uuid::nil())))]
+fn of_rack(rack: RackId) -> [String; 3] {
+    [
+        key::node_prefix(rack),
+        folder(&key::node_spec(rack, NodeId::new(Uuid::nil()))),
+        key::ports(rack).path().to_owned(),
+    ]
 }
 
 /// The prefix of a key and its siblings.

@@ -16,7 +16,7 @@ use domain::{
 use futures::{StreamExt as _, stream::BoxStream};
 use keyspace::{
     key,
-    value::{ConfigDrive, Intent, IronicRamdisk, Network, Rack},
+    value::{ConfigDrive, Intent, Network, Rack},
 };
 use mesh::{Clock, Reading, SafetyParams};
 use proto::{
@@ -265,12 +265,16 @@ impl Lab {
         self.world.sees(revision).await.unwrap();
     }
 
-    /// The node boots the kernel and the ramdisk of Ironic's agent.
+    /// The node boots the kernel and the ramdisk of Ironic's agent, which its `driver_info` names.
     pub(crate) async fn use_ironic_ramdisk(&self, node: NodeId, kernel: &str, ramdisk: &str) {
-        let (kernel, ramdisk) = (kernel.to_owned(), ramdisk.to_owned());
-        let arguments = Some("quiet %default%".parse().unwrap());
-        self.change_intent(node, |intent| intent.ironic_ramdisk = Some(IronicRamdisk { kernel, ramdisk, arguments }))
-            .await;
+        let mut stored = self.app().registry.held(node).and_then(|held| held.spec).unwrap().value;
+        let info =
+            json!({"deploy_kernel": kernel, "deploy_ramdisk": ramdisk, "kernel_append_params": "quiet %default%"});
+        stored.spec.driver_info = Some(serde_json::from_value(info).unwrap());
+        let revision = self.world.write(&key::node_spec(RACK, node), &stored).unwrap();
+        self.world.sees(revision).await.unwrap();
+        let named = driver_info::ironic_ramdisk(Driver::Ipmi, &stored.spec).unwrap();
+        self.change_intent(node, |intent| intent.ironic_ramdisk = named).await;
     }
 
     /// Adds a MAC to a node.

@@ -15,7 +15,7 @@ pub static ALLOCATION: Resource = Resource {
     fields: &[
         Field::new("candidate_nodes", 52, List).in_summary().post(),
         Field::new("created_at", 52, Time).in_summary(),
-        Field::new("extra", 52, Object).in_summary().writable(),
+        Field::new("extra", 52, Object).in_summary().writable().masked(),
         Field::new("last_error", 52, Text).in_summary(),
         Field::new("name", 52, Text).in_summary().writable(),
         // The node of a backfill; shown as node_uuid.

@@ -15,7 +15,7 @@ pub static CHASSIS: Resource = Resource {
     fields: &[
         Field::new("created_at", 1, Time),
         Field::new("description", 1, Text).in_summary().writable().max_chars(255),
-        Field::new("extra", 1, Object).writable(),
+        Field::new("extra", 1, Object).writable().masked(),
         Field::new("updated_at", 1, Time),
         Field::new("uuid", 1, Uuid).in_summary().writable().initial(Initial::NewUuid),
     ],

@@ -1,6 +1,6 @@
 //! Secrets, which are accepted and never shown.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Replacement of a secret in responses.
 pub const MASK: &str = "******";
@@ -70,6 +70,19 @@ pub fn masked(value: Value) -> Value {
     }
 }
 
+/// Returns whether an object has a secret, at any depth.
+pub(super) fn has_masked(members: &Map<String, Value>) -> bool {
+    members.iter().any(|(key, value)| is_masked(key, value) || has_masked_within(value))
+}
+
+fn has_masked_within(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => has_masked(members),
+        Value::Array(items) => items.iter().any(has_masked_within),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// Returns whether the value of a key is a secret, which is stored sealed and shown as [`MASK`].
 #[must_use]
 pub fn is_secret(key: &str, value: &Value) -> bool {
@@ -79,7 +92,7 @@ pub fn is_secret(key: &str, value: &Value) -> bool {
 /// Returns whether the value of a key is masked as a whole, whatever its shape: the keys within a secret do not tell which
 /// of its values may be shown. An object without members has nothing to hide.
 fn is_masked(key: &str, value: &Value) -> bool {
-    if value.as_object().is_some_and(serde_json::Map::is_empty) {
+    if value.as_object().is_some_and(Map::is_empty) {
         return false;
     }
     let key = key.to_ascii_lowercase();

@@ -33,7 +33,7 @@ pub static PORT: Resource = Resource {
         Field::new("category", 101, Text).writable().max_chars(80),
         Field::new("created_at", 1, Time),
         Field::new("description", 97, Text).writable().max_chars(255),
-        Field::new("extra", 1, Object).writable(),
+        Field::new("extra", 1, Object).writable().masked(),
         Field::new("internal_info", 18, Object),
         Field::new("is_smartnic", 53, Flag).writable().initial(Initial::False),
         Field::new("local_link_connection", 19, Object).writable(),

@@ -49,6 +49,16 @@ impl FieldValue<'_> {
         }
     }
 
+    /// The dictionary. `None` if it is not a dictionary.
+    #[must_use]
+    pub fn as_object(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Text(_) => None,
+            Self::Object(map) => Some(map),
+            Self::Json(value) => value.as_object(),
+        }
+    }
+
     /// Whether it is `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {

@@ -34,7 +34,9 @@ pub(crate) fn seen<'a>(
     match value {
         None => initial(field.initial).into(),
         Some(value) if field.kind == Kind::Object && value.is_null() => initial(field.initial).into(),
-        Some(value) if field.masked => mask::masked(value.into_json()).into(),
+        Some(value) if field.masked && value.as_object().is_none_or(mask::has_masked) => {
+            mask::masked(value.into_json()).into()
+        }
         Some(value) if resource.path == "nodes" && field.name == "provision_state" => renamed(version, value),
         Some(value) => value,
     }

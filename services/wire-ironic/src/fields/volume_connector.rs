@@ -15,7 +15,7 @@ pub static VOLUME_CONNECTOR: Resource = Resource {
     fields: &[
         Field::new("connector_id", 32, Name).in_summary().required().patch(),
         Field::new("created_at", 32, Time),
-        Field::new("extra", 32, Object).writable(),
+        Field::new("extra", 32, Object).writable().masked(),
         Field::new("node_uuid", 32, Name).in_summary().no_sort_key().required().patch(),
         Field::new("type", 32, Name).in_summary().required().patch(),
         Field::new("updated_at", 32, Time),

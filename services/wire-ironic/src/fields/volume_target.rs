@@ -15,7 +15,7 @@ pub static VOLUME_TARGET: Resource = Resource {
     fields: &[
         Field::new("boot_index", 32, Integer).in_summary().required().patch(),
         Field::new("created_at", 32, Time),
-        Field::new("extra", 32, Object).writable(),
+        Field::new("extra", 32, Object).writable().masked(),
         Field::new("node_uuid", 32, Name).in_summary().no_sort_key().required().patch(),
         Field::new("properties", 32, Object).writable().masked(),
         Field::new("updated_at", 32, Time),

@@ -1,17 +1,21 @@
 //! Records are sealed again while others write them.
 
-use domain::{driver::Driver, kernel_arguments::KernelArguments};
+use domain::{driver::Driver, id::PortId, kernel_arguments::KernelArguments, net::MacAddr};
 use serde_json::json;
 
 use super::*;
 use crate::{
     Change, Expect, Store,
     testing::{Call, CallKind, Delivery, MemoryEtcd},
-    value::{Bmc, Deployment, Incarnation, Intent, Ipmi, NodeSpec, Rack, Stamped, WebhookSpec, set_bmc},
+    value::{
+        Bmc, Deployment, Incarnation, Intent, Ipmi, NodeSpec, Port, PortSpec, Rack, Stamped, WebhookSpec, set_bmc,
+    },
 };
 
 const BULK: Uuid = Uuid::from_u128(70);
 const HOOK: Uuid = Uuid::from_u128(71);
+const PORT: PortId = PortId::new(Uuid::from_u128(72));
+const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
 
 fn rack(id: RackId, name: &str) -> Rack {
     Rack {
@@ -68,6 +72,11 @@ async fn furnish(store: &Store, sealer: &Sealer) {
     let mut hook: WebhookSpec = serde_json::from_value(json!({"delivery_info": {"secret": "whsec_x"}})).unwrap();
     seal_record(&mut hook, &HOOK.to_string(), is_secret, sealer).unwrap();
     let hook = Stamped::created(hook, Timestamp::default());
+    let mut port: PortSpec = serde_json::from_value(json!({"extra": {"password": "p0rt"}})).unwrap();
+    seal_record(&mut port, &PORT.to_string(), is_secret, sealer).unwrap();
+    let spec = Some(Stamped::created(port, Timestamp::default()));
+    let port = Port { id: PORT, node: node(1), address: None, spec };
+    let change = change.put(&key::port(R1, MAC), &port, Expect::Absent).unwrap();
     let change = change.put(&key::bulk_drive(BULK), &drive, Expect::Absent).unwrap();
     store.commit(change.put(&key::webhook(HOOK), &hook, Expect::Absent).unwrap()).await.unwrap();
 }
@@ -101,6 +110,9 @@ async fn check_all_opens(store: &Store, sealer: &Sealer) {
     }
     let drive = store.get(&key::bulk_drive(BULK)).await.unwrap().unwrap().value;
     sealer.open_files(&Place::bulk_drive(BULK), &drive).unwrap();
+    let port = store.get(&key::port(R1, MAC)).await.unwrap().unwrap().value.spec.unwrap().spec;
+    let password = open_text(&port.extra, &format!("{PORT}/extra"), "password", sealer);
+    assert_eq!(password.unwrap().unwrap().expose(), b"p0rt");
     let hook = store.get(&key::webhook(HOOK)).await.unwrap().unwrap().value.spec;
     let secret = open_text(&hook.delivery_info, &format!("{HOOK}/delivery_info"), "secret", sealer);
     assert_eq!(secret.unwrap().unwrap().expose(), b"whsec_x");
@@ -112,14 +124,14 @@ async fn every_record_is_sealed_again_once_and_then_needs_no_old_key() {
     furnish(&store, &scheduler()).await;
     let used: Vec<_> = usage(&store).await.unwrap().into_iter().map(|(key, records)| (key, records.len())).collect();
     let used: Vec<_> = used.iter().map(|(key, records)| (key.as_str(), *records)).collect();
-    assert_eq!(used, [("test-bmc", 8), ("test-config-drive", 5), ("test-specification", 5)]);
+    assert_eq!(used, [("test-bmc", 8), ("test-config-drive", 5), ("test-specification", 6)]);
     let (keys, same) = (rotated(), reseal(&store, &scheduler()).await.unwrap());
     // Passwords that were taken from intents become secrets of the specification, under the same keys.
     assert_eq!((same.rewritten, same.failed), (4, vec![]));
     let sealer = Sealer::new(keys.clone(), racks());
     check_all_opens(&store, &sealer).await;
     let first = reseal(&store, &sealer).await.unwrap();
-    assert_eq!((first.seen, first.rewritten, first.failed), (10, 10, vec![]));
+    assert_eq!((first.seen, first.rewritten, first.failed), (11, 11, vec![]));
     assert!(!usage(&store).await.unwrap().keys().any(|key| key.starts_with("test-")));
     check_all_opens(&store, &without_old(keys)).await;
     assert_eq!(reseal(&store, &sealer).await.unwrap().rewritten, 0);
@@ -203,7 +215,7 @@ async fn a_record_that_does_not_open_is_named_and_a_restored_backup_is_not_writt
     let result = reseal(&store, &sealer).await.unwrap();
     let [(path, why)] = result.failed.as_slice() else { panic!("{result:?}") };
     assert!(path == key::intent(R1, node(1)).path() && why.contains(&lost.bmc.as_ref().unwrap().password.key), "{why}");
-    assert_eq!(result.rewritten, 9);
+    assert_eq!(result.rewritten, 10);
     let store = MemoryEtcd::new().client().store();
     furnish(&store, &scheduler()).await;
     let read = store.get(&key::incarnation()).await.unwrap().unwrap();

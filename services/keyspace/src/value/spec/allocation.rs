@@ -111,6 +111,6 @@ impl AllocationSpec {
 
 impl Secrets for AllocationSpec {
     fn secret_fields(&mut self) -> Vec<(String, &mut ExtraFields)> {
-        Vec::new()
+        vec![("extra".to_owned(), &mut self.extra)]
     }
 }

@@ -19,6 +19,6 @@ pub struct ChassisSpec {
 
 impl Secrets for ChassisSpec {
     fn secret_fields(&mut self) -> Vec<(String, &mut ExtraFields)> {
-        Vec::new()
+        vec![("extra".to_owned(), &mut self.extra)]
     }
 }

@@ -235,7 +235,12 @@ impl NodeSpec {
 
 impl Secrets for NodeSpec {
     fn secret_fields(&mut self) -> Vec<(String, &mut ExtraFields)> {
-        let named = [("driver_info", &mut self.driver_info), ("instance_info", &mut self.instance_info)];
-        named.into_iter().filter_map(|(name, fields)| Some((name.to_owned(), fields.as_mut()?))).collect()
+        let named = [
+            ("driver_info", self.driver_info.as_mut()),
+            ("extra", Some(&mut self.extra)),
+            ("instance_info", self.instance_info.as_mut()),
+            ("properties", Some(&mut self.properties)),
+        ];
+        named.into_iter().filter_map(|(name, fields)| Some((name.to_owned(), fields?))).collect()
     }
 }

@@ -122,8 +122,14 @@ impl Default for PortgroupSpec {
     }
 }
 
+impl Secrets for PortSpec {
+    fn secret_fields(&mut self) -> Vec<(String, &mut ExtraFields)> {
+        vec![("extra".to_owned(), &mut self.extra)]
+    }
+}
+
 impl Secrets for PortgroupSpec {
     fn secret_fields(&mut self) -> Vec<(String, &mut ExtraFields)> {
-        Vec::new()
+        vec![("extra".to_owned(), &mut self.extra), ("properties".to_owned(), &mut self.properties)]
     }
 }

@@ -144,9 +144,9 @@ fn secrets_are_looked_for_in_the_dictionaries_that_may_hold_them() {
     let paths = |record: &mut dyn Secrets| -> Vec<String> {
         record.secret_fields().into_iter().map(|(path, _)| path).collect()
     };
-    assert_eq!(paths(&mut node), ["driver_info"]);
+    assert_eq!(paths(&mut node), ["driver_info", "extra", "properties"]);
     assert_eq!(paths(&mut runbook), ["steps/0/args", "steps/1/args"]);
-    assert_eq!(paths(&mut VolumeTargetSpec::default()), ["properties"]);
+    assert_eq!(paths(&mut VolumeTargetSpec::default()), ["extra", "properties"]);
     assert_eq!(paths(&mut WebhookSpec::default()), ["delivery_info"]);
-    assert!(paths(&mut PortgroupSpec::default()).is_empty());
+    assert_eq!(paths(&mut PortgroupSpec::default()), ["extra", "properties"]);
 }

@@ -25,7 +25,7 @@ pub struct VolumeConnectorSpec {
 
 impl Secrets for VolumeConnectorSpec {
     fn secret_fields(&mut self) -> Vec<(String, &mut ExtraFields)> {
-        Vec::new()
+        vec![("extra".to_owned(), &mut self.extra)]
     }
 }
 
@@ -52,6 +52,6 @@ pub struct VolumeTargetSpec {
 
 impl Secrets for VolumeTargetSpec {
     fn secret_fields(&mut self) -> Vec<(String, &mut ExtraFields)> {
-        vec![("properties".to_owned(), &mut self.properties)]
+        vec![("extra".to_owned(), &mut self.extra), ("properties".to_owned(), &mut self.properties)]
     }
 }
