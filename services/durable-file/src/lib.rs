@@ -1,7 +1,7 @@
 //! Files that must survive a crash and a power cut: at any time they have their old or their new content, and never a part
 //! of it.
 //!
-//! [`write()`] and [`publish`] write the content to a temporary file in the same folder, have it written to the disk (fsync),
+//! [`write()`], [`replace`] and [`publish`] write the content to a temporary file in the same folder, have it written to the disk (fsync),
 //! rename it, and have the folder written to the disk. Without the first fsync, a file system may write the new name before
 //! the content, and leave an empty file after a power cut; without the second one, the change may be lost after its success
 //! was reported. See fsync(2) and rename(2).
@@ -17,7 +17,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Attributes, Disk, RealDisk};
 
 /// Start and end of the names of temporary files.
 const LEFTOVER: (&str, &str) = (".", ".unfinished");
@@ -94,6 +94,15 @@ impl Access {
             Self::Everyone => 0o644,
         }
     }
+
+    /// Takes from the mode of an existing file what this does not give. A group that may read a file of an owner keeps that
+    /// right.
+    const fn restrict(self, mode: u32) -> u32 {
+        match self {
+            Self::Owner => mode & 0o640 | 0o400,
+            Self::Everyone => mode & 0o664 | 0o400,
+        }
+    }
 }
 
 /// Writes or replaces a file. When this returns, the content is on the disk.
@@ -101,9 +110,23 @@ impl Access {
 /// # Errors
 /// [`DurableFileError::Io`]; the file has its old content then, unless the folder alone cannot be synchronized.
 pub fn write(path: &Path, content: &[u8], access: Access) -> Result<(), DurableFileError> {
+    write_as(path, content, Attributes::new(access)).map_err(DurableFileError::io("write", path))
+}
+
+/// Writes or replaces a file as [`write()`] does. A file that is replaced keeps its owner, its group and its mode, but not
+/// more than a group's right to read with [`Access::Owner`].
+///
+/// # Errors
+/// [`DurableFileError::Io`], also if this process may not give a file with [`Access::Owner`] to the owner that it had. The
+/// file has its old content then, unless the folder alone cannot be synchronized.
+pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), DurableFileError> {
+    let attributes = Attributes::like(path, access);
+    attributes.and_then(|attributes| write_as(path, content, attributes)).map_err(DurableFileError::io("write", path))
+}
+
+fn write_as(path: &Path, content: &[u8], attributes: Attributes) -> io::Result<()> {
     let part = part_of(path);
-    let written = write_on(&mut RealDisk, path, &part, content, access);
-    written.inspect_err(|_| drop(fs::remove_file(&part))).map_err(DurableFileError::io("write", path))
+    write_on(&mut RealDisk, path, &part, content, attributes).inspect_err(|_| drop(fs::remove_file(&part)))
 }
 
 /// Gives a complete file its name, which another file may have. Both must be in the same file system, and `part` must be
@@ -183,8 +206,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
-fn write_on(disk: &mut impl Disk, path: &Path, part: &Path, content: &[u8], access: Access) -> io::Result<()> {
-    disk.write_new(part, content, access.mode())?;
+fn write_on(disk: &mut impl Disk, path: &Path, part: &Path, content: &[u8], attributes: Attributes) -> io::Result<()> {
+    disk.write_new(part, content, attributes)?;
     publish_on(disk, part, path)
 }
 

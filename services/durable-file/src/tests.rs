@@ -54,7 +54,7 @@ impl CutDisk {
 }
 
 impl Disk for CutDisk {
-    fn write_new(&mut self, path: &Path, content: &[u8], _: u32) -> io::Result<()> {
+    fn write_new(&mut self, path: &Path, content: &[u8], _: Attributes) -> io::Result<()> {
         // The power may also be cut while it is written: `Luck::Half`.
         let step = self.step();
         self.contents.push((content.to_vec(), false));
@@ -94,7 +94,7 @@ fn a_power_cut_at_any_step_leaves_the_old_or_the_new_content_and_nothing_that_is
             for (names, content) in [(Kept, Kept), (Kept, Half), (Kept, Lost), (Lost, Kept), (Lost, Half), (Lost, Lost)]
             {
                 let mut disk = CutDisk::new(&path, old, cut_before);
-                let written = write_on(&mut disk, &path, &part, new, Access::Owner);
+                let written = write_on(&mut disk, &path, &part, new, Attributes::new(Access::Owner));
                 assert_eq!(written.is_ok(), cut_before == STEPS);
                 let mut found = disk.after(names, content);
                 let now = found.remove(&path);
@@ -111,7 +111,7 @@ fn a_power_cut_at_any_step_leaves_the_old_or_the_new_content_and_nothing_that_is
 fn a_write_that_skips_a_step_is_caught_by_this_model() {
     let (path, part) = (PathBuf::from("/data/a"), PathBuf::from("/data/b"));
     let mut unsynced = CutDisk::new(&path, Some(b"old"), STEPS);
-    unsynced.write_new(&part, b"new", 0).unwrap();
+    unsynced.write_new(&part, b"new", Attributes::new(Access::Owner)).unwrap();
     unsynced.rename(&part, &path).unwrap();
     assert_eq!(unsynced.after(Luck::Kept, Luck::Lost)[&path], b"");
     unsynced.sync_file(&path).unwrap();
@@ -181,4 +181,39 @@ fn a_published_file_takes_the_place_of_another_one() {
     remove(&path).unwrap();
     assert!(remove(&path).unwrap_err().is_missing());
     sync_folder_of(&path).unwrap();
+}
+
+#[test]
+fn a_replaced_file_keeps_owner_group_and_mode_but_no_right_that_it_must_not_give() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    replace(&path, b"new", Access::Owner).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // Mode before, access, and mode after.
+    for (before, access, after) in [
+        (0o600, Access::Owner, 0o600),
+        (0o640, Access::Owner, 0o640),
+        (0o660, Access::Owner, 0o640),
+        (0o644, Access::Owner, 0o640),
+        (0o777, Access::Owner, 0o640),
+        (0o400, Access::Owner, 0o400),
+        (0o640, Access::Everyone, 0o640),
+        (0o664, Access::Everyone, 0o664),
+        (0o600, Access::Everyone, 0o600),
+        (0o777, Access::Everyone, 0o664),
+    ] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
+        replace(&path, b"content", access).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, after, "{before:o} {access:?}: {mode:o}");
+    }
+    // Only root can give a file away.
+    if chown(&path, Some(12_345), Some(23_456)).is_ok() {
+        for access in [Access::Owner, Access::Everyone] {
+            replace(&path, b"content", access).unwrap();
+            let after = fs::metadata(&path).unwrap();
+            assert_eq!((after.uid(), after.gid()), (12_345, 23_456), "{access:?}");
+        }
+    }
 }

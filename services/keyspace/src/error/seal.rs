@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::seal::Purpose;
+
 /// Reason a secret cannot be sealed or opened, or a key cannot be used or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -97,6 +99,9 @@ pub enum SealError {
     /// There is no key with this id.
     #[error("there is no sealing key {0}; see ironmesh store seal-key list")]
     NoKey(String),
+    /// The secrets of a purpose belong to no rack.
+    #[error("the secrets of {0} belong to no rack, so that a rack has no key for them; rotate without --rack")]
+    NoRackOf(Purpose),
     /// A rotation has begun already.
     #[error(
         "the key {key} for {wanted} is distributed already; make it the active one with: ironmesh store seal-key activate {key}"

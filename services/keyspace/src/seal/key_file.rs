@@ -4,15 +4,10 @@
 //! HMAC-SHA-256 (NIST SP 800-108, counter mode of one block), so a new rack needs no new keys, and a rack's key tells
 //! nothing about another rack's. The file of a leaf service has the derived keys of its own rack and purposes.
 
-use std::{
-    collections::BTreeMap,
-    fmt, fs, io,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
-};
+use std::{collections::BTreeMap, fmt, fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 use domain::{service::Service, time::Timestamp};
+use durable_file::Access;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::Sha256;
@@ -220,9 +215,13 @@ impl KeyFile {
     /// Begins a rotation: adds a key that will be the active one. Returns its id.
     ///
     /// # Errors
-    /// [`SealError::HasNext`], [`SealError::NotRoot`], [`SealError::Randomness`]
+    /// [`SealError::NoRackOf`] if the purpose's secrets belong to no rack, [`SealError::HasNext`],
+    /// [`SealError::NotRoot`], [`SealError::Randomness`]
     pub fn add_next(&mut self, purpose: Purpose, rack: Option<&str>, now: Timestamp) -> Result<String, SealError> {
         self.check_root()?;
+        if rack.is_some() && !purpose.is_of_racks() {
+            return Err(SealError::NoRackOf(purpose));
+        }
         let is_next =
             |key: &&SealingKey| key.purpose == purpose && key.rack.as_deref() == rack && key.state == KeyState::Next;
         if let Some(next) = self.keys.iter().find(is_next) {
@@ -234,7 +233,8 @@ impl KeyFile {
         Ok(id)
     }
 
-    /// Makes the next key the active one, and the active one of the same purpose and rack an old one.
+    /// Makes the next key the active one, and the active one of the same purpose and rack an old one. A key for all racks
+    /// takes the place of the keys of single racks, too.
     ///
     /// # Errors
     /// [`SealError::NoKey`], [`SealError::State`], [`SealError::NotRoot`]
@@ -242,7 +242,8 @@ impl KeyFile {
         self.check_root()?;
         let next = self.require(id, &[KeyState::Next], "next", "activated")?;
         let (purpose, rack) = (next.purpose, next.rack.clone());
-        for key in self.keys.iter_mut().filter(|key| key.purpose == purpose && key.rack == rack) {
+        let is_replaced = |key: &SealingKey| key.purpose == purpose && (rack.is_none() || key.rack == rack);
+        for key in self.keys.iter_mut().filter(|key| is_replaced(key)) {
             if key.id == id {
                 key.state = KeyState::Active;
             } else if key.state == KeyState::Active {
@@ -340,39 +341,16 @@ impl KeyFile {
         Ok(file)
     }
 
-    /// Writes a file that only its owner can read, under a temporary name that is renamed when it is on disk.
+    /// Writes a file that only its owner can read. A file that is replaced keeps its owner, and a group that may read it.
     ///
     /// # Errors
     /// [`Error::File`]
     pub fn save(&self, path: &Path) -> Result<(), Error> {
-        self.write(path).map_err(|source| Error::File { path: path.to_owned(), source })
-    }
-
-    fn write(&self, path: &Path) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(self)?;
+        let failed = |source| Error::File { path: path.to_owned(), source };
+        let mut text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
         let text = Zeroizing::new(text);
-        let mut name = path.as_os_str().to_owned();
-        name.push(".new");
-        let temporary = Path::new(&name);
-        // A leftover of a process that was killed may have another mode.
-        match fs::remove_file(temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-        // A group that may read the file keeps that right.
-        if let Ok(before) = fs::metadata(path) {
-            file.set_permissions(fs::Permissions::from_mode(before.permissions().mode() & 0o640))?;
-            let (user, group) =
-                (std::os::unix::fs::MetadataExt::uid(&before), std::os::unix::fs::MetadataExt::gid(&before));
-            std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
-        }
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(temporary, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        fs::File::open(folder)?.sync_all()
+        durable_file::replace(path, &text, Access::Owner).map_err(|error| failed(error.into()))
     }
 }
 

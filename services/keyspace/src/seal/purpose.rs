@@ -37,6 +37,15 @@ impl Purpose {
             Self::Specification => "specification",
         }
     }
+
+    /// Whether its secrets belong to racks, so that a rack can have a key of its own.
+    #[must_use]
+    pub const fn is_of_racks(self) -> bool {
+        match self {
+            Self::Bmc | Self::BootToken | Self::ConfigDrive => true,
+            Self::Specification => false,
+        }
+    }
 }
 
 impl fmt::Display for Purpose {

@@ -143,6 +143,31 @@ fn a_key_of_one_rack_goes_before_the_key_of_all() {
 }
 
 #[test]
+fn a_new_key_of_all_racks_takes_the_place_of_those_of_single_racks() {
+    let (now, mut root) = (Timestamp::default(), KeyFile::for_tests());
+    let own = root.add_next(Purpose::Bmc, Some("r1"), now).unwrap();
+    root.activate(&own).unwrap();
+    let prepared = root.add_next(Purpose::Bmc, Some("r2"), now).unwrap();
+    let all = root.add_next(Purpose::Bmc, None, now).unwrap();
+    root.activate(&all).unwrap();
+    for (id, state) in [
+        (own.as_str(), KeyState::Old),
+        ("test-bmc", KeyState::Old),
+        (&all, KeyState::Active),
+        (&prepared, KeyState::Next),
+        ("test-boot-token", KeyState::Active),
+        ("test-config-drive", KeyState::Active),
+    ] {
+        assert_eq!(root.key(id).unwrap().state, state, "{id}");
+    }
+    assert_eq!(Sealer::new(root.clone(), racks()).seal(&Place::bmc_password(R1, node(1)), b"x").unwrap().key, all);
+    for purpose in Purpose::ALL {
+        let is_refused = matches!(root.add_next(purpose, Some("r3"), now), Err(SealError::NoRackOf(_)));
+        assert_eq!(is_refused, purpose == Purpose::Specification, "{purpose}");
+    }
+}
+
+#[test]
 fn a_file_is_private_complete_and_of_this_service() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sealing.keys");
