@@ -160,16 +160,26 @@ pub async fn join_with(
 
 /// Uses the sealing keys of the changed file from then on, until the host stops.
 async fn follow_keys(sealer: Sealer, host: Host) {
+    // The last failure, which is logged once.
+    let mut failure = None;
     loop {
         tokio::select! {
             () = host.stopping() => return,
             () = tokio::time::sleep(KEY_RELOAD_INTERVAL) => {}
         }
         match sealer.reload() {
-            Ok(true) => tracing::info!(keys = ?sealer, "sealing keys changed"),
-            Ok(false) => {}
+            Ok(is_changed) => {
+                failure = None;
+                if is_changed {
+                    tracing::info!(keys = ?sealer, "sealing keys changed");
+                }
+            }
             Err(error) => {
-                tracing::warn!(error = %status::chain(&error), "cannot load the sealing keys, keeping the previous ones");
+                let error = status::chain(&error);
+                if failure.as_ref() != Some(&error) {
+                    tracing::warn!(error, "cannot load the sealing keys, keeping the previous ones");
+                    failure = Some(error);
+                }
             }
         }
     }

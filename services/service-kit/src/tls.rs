@@ -18,7 +18,7 @@ mod serial;
 mod tests;
 mod validity;
 
-pub use authority::{AuthorityError, Bearer, CertificateAuthority, Issued, Revoked};
+pub use authority::{AuthorityError, Bearer, CertificateAuthority, Issued, Revoked, listed_serials};
 pub use expiry::{ExpiryReport, Urgency};
 pub use facts::CertificateFacts;
 pub use identity::{Identity, Role, UnknownRole, is_operator_name};
@@ -139,7 +139,7 @@ impl Tls {
     pub fn load(files: Files) -> Result<Self, Error> {
         install_provider();
         let revocations = Revocations::default();
-        let loaded = Loaded::read(&files, &revocations)?;
+        let loaded = Loaded::of(&files, read_all(&files)?, &revocations)?;
         let (current, changes) = (Arc::new(ArcSwap::from_pointee(loaded)), watch::Sender::default());
         Ok(Self { files, current, changes, revocations })
     }
@@ -153,8 +153,7 @@ impl Tls {
     /// Returns what has to be said about the end of the own certificate, if it is near or past.
     #[must_use]
     pub fn expiry(&self) -> Option<ExpiryReport> {
-        let validity = self.current.load().facts.as_ref()?.validity;
-        ExpiryReport::of(&self.files.certificate, validity, clock::now())
+        ExpiryReport::of(&self.files.certificate, self.current.load().facts.as_ref()?, clock::now())
     }
 
     /// Returns the configuration for servers: clients must present a certificate of our CA.
@@ -191,6 +190,8 @@ impl Tls {
     /// Reloads the files when they change and uses them for new connections. Logs when the certificate expires soon.
     pub async fn follow(self, host: Host) {
         let (mut revoked, mut reminder) = (self.revocations.subscribe(), Reminder::default());
+        // The last failure, which is logged once.
+        let mut failure = None;
         loop {
             if let Some(report) = self.expiry().filter(|_| reminder.is_due()) {
                 report.log();
@@ -201,23 +202,39 @@ impl Tls {
                 // The own certificate may be among them, and another one is there already.
                 () = Revocations::changed(&mut revoked) => {}
             }
-            match Loaded::read(&self.files, &self.revocations) {
-                Ok(loaded) if loaded.raw != self.current.load().raw => {
-                    tracing::info!(certificate = %self.files.certificate.display(), "certificates changed");
-                    self.current.store(Arc::new(loaded));
-                    self.changes.send_modify(|changes| *changes += 1);
+            match self.reload() {
+                Ok(is_changed) => {
+                    failure = None;
+                    if is_changed {
+                        tracing::info!(certificate = %self.files.certificate.display(), "certificates changed");
+                        self.changes.send_modify(|changes| *changes += 1);
+                    }
                 }
-                Ok(_) => {}
                 // While the files are being replaced one by one they do not match.
-                Err(error) => tracing::warn!(%error, "cannot load the changed certificates, keeping the previous ones"),
+                Err(error) => {
+                    let text = Some(error.to_string());
+                    if failure != text {
+                        tracing::warn!(%error, "cannot load the changed certificates, keeping the previous ones");
+                        failure = text;
+                    }
+                }
             }
         }
+    }
+
+    /// Loads the files if they have changed. Returns whether they have.
+    fn reload(&self) -> Result<bool, Error> {
+        let raw = read_all(&self.files)?;
+        if raw == self.current.load().raw {
+            return Ok(false);
+        }
+        self.current.store(Arc::new(Loaded::of(&self.files, raw, &self.revocations)?));
+        Ok(true)
     }
 }
 
 impl Loaded {
-    fn read(files: &Files, revocations: &Revocations) -> Result<Self, Error> {
-        let raw = [read(&files.ca)?, read(&files.certificate)?, read(&files.key)?];
+    fn of(files: &Files, raw: [Vec<u8>; 3], revocations: &Revocations) -> Result<Self, Error> {
         let [ca, certificate, key] = &raw;
         let roots = roots(&files.ca, ca)?;
         let chain = certificates(&files.certificate, certificate)?;
@@ -267,7 +284,7 @@ impl Loaded {
 /// [`Error`] names the file and what is wrong with it.
 pub fn check_files(files: &Files) -> Result<CertificateFacts, Error> {
     install_provider();
-    let loaded = Loaded::read(files, &Revocations::default())?;
+    let loaded = Loaded::of(files, read_all(files)?, &Revocations::default())?;
     let mismatch = |why: &dyn fmt::Display| Error::Mismatch { files: files.clone(), why: why.to_string() };
     let facts = loaded.facts.ok_or_else(|| pem(&files.certificate, &"it is no certificate of X.509"))?;
     let [ca, certificate, _] = &loaded.raw;
@@ -307,6 +324,11 @@ fn roots(path: &Path, ca: &[u8]) -> Result<Arc<RootCertStore>, Error> {
         roots.add(root).map_err(|why| pem(path, &why))?;
     }
     Ok(Arc::new(roots))
+}
+
+/// Reads CA, certificate and key.
+fn read_all(files: &Files) -> Result<[Vec<u8>; 3], Error> {
+    Ok([read(&files.ca)?, read(&files.certificate)?, read(&files.key)?])
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

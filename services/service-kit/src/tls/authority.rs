@@ -1,6 +1,6 @@
 //! A private CA: the one place that decides what a certificate of ours contains.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use domain::time::Timestamp;
 use rcgen::{
@@ -11,6 +11,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
+    revocation_list::CertificateRevocationList,
     time::ASN1Time,
 };
 
@@ -207,6 +208,15 @@ impl CertificateAuthority {
     }
 }
 
+/// Returns the serial numbers in a list of revoked certificates (PEM), whose signature is not verified. `None` if it is no
+/// such list.
+#[must_use]
+pub fn listed_serials(list: &[u8]) -> Option<BTreeSet<Serial>> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(list).ok()?;
+    let (_, list) = CertificateRevocationList::from_der(&pem.contents).ok()?;
+    Some(list.iter_revoked_certificates().map(|entry| Serial::new(entry.raw_serial())).collect())
+}
+
 /// Says how a PEM file is damaged, if it is empty or cut off.
 pub(super) fn damage(pem: &[u8]) -> Option<&'static str> {
     let has = |word: &[u8]| pem.windows(word.len()).filter(|window| *window == word).count();
@@ -374,7 +384,6 @@ mod tests {
 
     #[test]
     fn a_revocation_list_has_all_serial_numbers_with_their_reasons() {
-        use x509_parser::revocation_list::CertificateRevocationList;
         let ca = CertificateAuthority::create("CA of a test").unwrap();
         let now = clock::now();
         for reasons in [&[][..], &[RevocationReason::Unspecified], &RevocationReason::ALL] {
@@ -385,12 +394,15 @@ mod tests {
             };
             let revoked: Vec<_> = reasons.iter().enumerate().map(revoked).collect();
             let list = ca.revocation_list(&revoked, now).unwrap();
+            let pem_text = list.clone().into_bytes();
             let (_, pem) = parse_x509_pem(list.as_bytes()).unwrap();
             let (_, list) = CertificateRevocationList::from_der(&pem.contents).unwrap();
             let listed: Vec<_> =
                 list.iter_revoked_certificates().map(|entry| Serial::new(entry.raw_serial())).collect();
             let expected: Vec<_> = revoked.iter().map(|revoked| revoked.serial.clone()).collect();
             assert_eq!(listed, expected);
+            assert_eq!(listed_serials(&pem_text), Some(expected.into_iter().collect()));
+            assert_eq!(listed_serials(&pem_text[..pem_text.len() / 2]), None, "cut");
             let with_reason = list.iter_revoked_certificates().filter(|entry| entry.reason_code().is_some()).count();
             assert_eq!(with_reason, reasons.len().saturating_sub(1));
         }

@@ -9,7 +9,7 @@ use std::{
 use domain::time::Timestamp;
 use tokio::time::Instant;
 
-use super::{EXPIRY_WARNING, Validity};
+use super::{CertificateFacts, EXPIRY_WARNING, Validity};
 
 /// Interval of log messages about a certificate that expires.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -29,6 +29,8 @@ pub struct ExpiryReport {
     /// How bad it is.
     pub urgency: Urgency,
     certificate: PathBuf,
+    /// Its name for `ironmesh certificate renew`.
+    name: String,
     validity: Validity,
     at: Timestamp,
 }
@@ -36,7 +38,8 @@ pub struct ExpiryReport {
 impl ExpiryReport {
     /// Returns the report on a certificate; `None` if there is nothing to say.
     #[must_use]
-    pub fn of(certificate: &Path, validity: Validity, now: Timestamp) -> Option<Self> {
+    pub fn of(certificate: &Path, facts: &CertificateFacts, now: Timestamp) -> Option<Self> {
+        let validity = facts.validity;
         let urgency = if now > validity.not_after || now < validity.not_before {
             Urgency::Now
         } else if validity.left(now) < EXPIRY_WARNING {
@@ -44,7 +47,8 @@ impl ExpiryReport {
         } else {
             return None;
         };
-        Some(Self { urgency, certificate: certificate.to_owned(), validity, at: now })
+        let name = name_of(certificate, facts);
+        Some(Self { urgency, certificate: certificate.to_owned(), name, validity, at: now })
     }
 
     pub(super) fn log(&self) {
@@ -53,6 +57,13 @@ impl ExpiryReport {
             Urgency::Now => tracing::error!("{self}"),
         }
     }
+}
+
+/// Returns the name by which the CA knows a certificate: that of its file differs on another host.
+fn name_of(certificate: &Path, facts: &CertificateFacts) -> String {
+    let identity = facts.identity.as_ref().map(super::Identity::uri);
+    let file = || certificate.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    identity.or_else(|| facts.common_name.clone()).unwrap_or_else(file)
 }
 
 impl fmt::Display for ExpiryReport {
@@ -65,7 +76,7 @@ impl fmt::Display for ExpiryReport {
             Urgency::Soon => write!(f, "certificate {shown} expires at {not_after}")?,
             Urgency::Now => write!(f, "certificate {shown} has expired at {not_after}")?,
         }
-        let name = self.certificate.file_stem().unwrap_or_default().display();
+        let name = &self.name;
         write!(
             f,
             ": ironmesh up renews it if it runs with the CA; otherwise run ironmesh certificate renew {name} --data DIR, or \
@@ -94,6 +105,27 @@ impl Reminder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::Identity;
+
+    fn facts(validity: Validity) -> CertificateFacts {
+        let serial = "01".parse().unwrap();
+        CertificateFacts { serial, validity, identity: None, common_name: None, hosts: Vec::new() }
+    }
+
+    #[test]
+    fn a_certificate_is_named_as_its_ca_knows_it() {
+        let validity = Validity { not_before: Timestamp::default(), not_after: Timestamp::default() };
+        let identity = Identity::admin("ann");
+        for (identity, common_name, name) in [
+            (Some(&identity), None, identity.uri()),
+            (None, Some("power-service.r1"), "power-service.r1".to_owned()),
+            (None, None, "cert".to_owned()),
+        ] {
+            let common_name = common_name.map(str::to_owned);
+            let facts = CertificateFacts { identity: identity.cloned(), common_name, ..facts(validity) };
+            assert_eq!(name_of(Path::new("/etc/ironmesh/cert.pem"), &facts), name);
+        }
+    }
 
     #[test]
     fn a_certificate_that_ends_soon_or_is_not_valid_is_reported_with_what_to_do() {
@@ -104,13 +136,14 @@ mod tests {
             (-1, 90 * 24, None),
             (-1, 7 * 24, None),
             (-1, 7 * 24 - 1, Some((Urgency::Soon, "expires at"))),
-            (-1, 1, Some((Urgency::Soon, "ironmesh certificate renew r1-power-service"))),
+            (-1, 1, Some((Urgency::Soon, "ironmesh certificate renew power-service.r1 --data"))),
             (-1, 0, Some((Urgency::Soon, "no restart"))),
             (-48, -1, Some((Urgency::Now, "has expired at"))),
             (1, 90 * 24, Some((Urgency::Now, "check the clock"))),
         ] {
             let validity = Validity { not_before: hours(from), not_after: hours(until) };
-            let report = ExpiryReport::of(Path::new("/certs/r1-power-service.pem"), validity, now);
+            let facts = CertificateFacts { common_name: Some("power-service.r1".to_owned()), ..facts(validity) };
+            let report = ExpiryReport::of(Path::new("/certs/cert.pem"), &facts, now);
             assert_eq!(report.as_ref().map(|report| report.urgency), expected.map(|(urgency, _)| urgency), "{until}");
             if let (Some(report), Some((_, words))) = (report, expected) {
                 assert!(report.to_string().contains(words), "{report}");
