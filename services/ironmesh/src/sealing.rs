@@ -12,6 +12,8 @@ use domain::service::Service;
 use keyspace::seal::{KeyFile, has_keys};
 use service_kit::{Host, clock};
 
+use crate::console::Failures;
+
 /// How often the root keys are read, so that the files of leaf services follow a file that was replaced by hand.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// What the names of the leaf services' files end with.
@@ -46,9 +48,31 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<()> {
                 single.display()
             );
         }
+        if let Some(sign) = sign_of_use(data)? {
+            bail!(
+                "{} is missing, but {} shows that there were root keys: restore {} from a backup. Without it, what the store \
+                 has sealed with them is lost: the passwords of BMCs, config drives and other secrets",
+                root.display(),
+                sign.display(),
+                root.display()
+            );
+        }
         KeyFile::create(clock::now())?.save(&root)?;
     }
     distribute(data, rack)
+}
+
+/// Returns a file that shows that a data directory has had root keys: keys of a service, or a store.
+fn sign_of_use(data: &Path) -> Result<Option<PathBuf>> {
+    let list = |folder: &Path| {
+        let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        anyhow::Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>())
+    };
+    let mut signs = list(&data.join("certs"))?;
+    signs.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)));
+    signs.push(data.join("etcd/member"));
+    signs.extend(list(data)?.iter().map(|folder| folder.join("store.json")));
+    Ok(signs.into_iter().find(|path| path.exists()))
 }
 
 /// Writes the files of a rack's services that differ from the root keys. The caller has locked their folder.
@@ -89,14 +113,14 @@ pub(crate) fn racks(data: &Path) -> Result<Vec<String>> {
 
 /// Keeps the files of a rack's services up to date until the host stops.
 pub(crate) async fn keep(data: PathBuf, rack: String, host: Host) {
+    let mut failures = Failures::default();
     loop {
         tokio::select! {
             () = host.stopping() => return,
             () = tokio::time::sleep(CHECK_INTERVAL) => {}
         }
-        if let Err(error) = distribute_if_free(&data, &rack) {
-            tracing::warn!(error = format!("{error:#}"), "cannot distribute the sealing keys, will retry");
-        }
+        let failed = distribute_if_free(&data, &rack).err();
+        failures.report(failed.map(|error| format!("cannot distribute the sealing keys, will retry: {error:#}")));
     }
 }
 
@@ -131,6 +155,32 @@ mod tests {
         fs::write(root(data), "x").unwrap();
         let text = prepare(data, "r1").unwrap_err().to_string();
         assert!(text.contains("sealing.keys") && text.contains("backup"), "{text}");
+    }
+
+    #[test]
+    fn missing_root_keys_are_not_replaced_where_they_were_used() {
+        for (sign, is_refused) in [
+            ("certs/r1-power-service.sealing.keys", true),
+            ("certs/default-pxe-service.sealing.keys", true),
+            ("etcd/member", true),
+            ("power-service-1/store.json", true),
+            ("certs/ca.pem", false),
+            ("up/lock", false),
+            ("power-service-1/lock", false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(sign);
+            fs::create_dir_all(folder.path().join("certs")).unwrap();
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "x").unwrap();
+            let prepared = prepare(folder.path(), "r1");
+            assert_eq!(prepared.is_err(), is_refused, "{sign}: {prepared:?}");
+            if let Err(error) = prepared {
+                let text = error.to_string();
+                assert!(text.contains(sign) && text.contains("restore"), "{text}");
+                assert!(!root(folder.path()).exists() && fs::read(&path).unwrap() == b"x", "{sign}");
+            }
+        }
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub(crate) struct Rotate {
     /// What the key is for: bmc, boot-token, config-drive or specification.
     #[arg(long)]
     purpose: Purpose,
-    /// The only rack that it is for. Without it the key is for all racks.
+    /// The only rack that it is for. Without it the key is for all racks, and takes the place of keys of single racks. The
+    /// secrets of specification belong to no rack.
     #[arg(long, value_name = "NAME")]
     rack: Option<String>,
 }
@@ -111,7 +112,7 @@ pub(crate) struct Export {
     /// Name of its rack.
     #[arg(long, default_value = "", value_name = "NAME")]
     rack: String,
-    /// The file; an existing one is replaced.
+    /// The file. An existing one is replaced and keeps its owner; give a new one to the user of the service (chown).
     file: PathBuf,
 }
 
@@ -257,17 +258,13 @@ async fn retire(command: &OneKey) -> Result<()> {
     let id = &command.id;
     root.keys.check_retire(id)?;
     let store = command.location.store().await?;
-    let racks = rack_names(&store).await?;
-    let members = Members::read(&store, &racks).await?;
-    let still = sealing(&members, id);
-    ensure!(
-        still.is_empty(),
-        "{} still seal with the key {id}: services read their files every 5 s; copy {} to them if they are on other hosts",
-        still.join(", "),
-        root.path.display()
-    );
+    check_unused(&store, &root, id).await?;
     say(&format!("waiting {WRITE_TIMEOUT:?} for changes that began earlier"));
     tokio::time::sleep(WRITE_TIMEOUT).await;
+    // A service may have started meanwhile with an old file, or the file may have been replaced.
+    root.keys = KeyFile::of_service(&root.path, Service::Scheduler, "")?;
+    root.keys.check_retire(id)?;
+    check_unused(&store, &root, id).await?;
     if let Some(records) = usage(&store).await?.remove(id) {
         bail!(
             "{} are sealed with the key {id}: run ironmesh store seal-key reseal, and wait for the end of running boots",
@@ -277,6 +274,18 @@ async fn retire(command: &OneKey) -> Result<()> {
     root.keys.retire(id)?;
     root.save()?;
     say(&format!("the key {id} was removed"));
+    Ok(())
+}
+
+/// Checks that no running service seals with a key.
+async fn check_unused(store: &Store, root: &Root<'_>, id: &str) -> Result<()> {
+    let still = sealing(&Members::read(store, &rack_names(store).await?).await?, id);
+    ensure!(
+        still.is_empty(),
+        "{} still seal with the key {id}: services read their files every 5 s; copy {} to them if they are on other hosts",
+        still.join(", "),
+        root.path.display()
+    );
     Ok(())
 }
 
