@@ -14,18 +14,24 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Subcommand};
+use domain::time::Timestamp;
+use durable_file::Access;
 use service_kit::{
     clock,
-    tls::{Due, Identity, LIFETIME_DAYS, RevocationReason, Role, is_operator_name},
+    tls::{Due, Identity, LIFETIME_DAYS, RevocationReason, Role, Validity, is_operator_name},
 };
 
-use self::ledger::{Entry, Revocation};
+use self::{
+    issue::Authorities,
+    ledger::{Entry, Revocation},
+};
 pub(crate) use self::{
-    issue::{Authorities, Made, Wanted, Why, ensure_all},
-    ledger::{Issuer, Ledger, Subject},
+    issue::{Attempts, Ensured, Made, Wanted, Why, ensure_all},
+    ledger::{Issuer, Ledger, Subject, lock},
     renewal::Renewal,
 };
 use crate::{
+    certs::OPERATOR,
     console::{answer, fail, say},
     store::StoreLocation,
 };
@@ -66,14 +72,15 @@ enum CertificateCommand {
     List(DataDirectory),
     /// Renew certificates.
     ///
-    /// Without a name, renews all that are due. Running services use the new certificates without a restart. ironmesh up
+    /// Without a name, renews all that are due, except those of operators that have expired. Running services use the new certificates without a restart. ironmesh up
     /// renews the certificates of its services by itself. A certificate that was revoked is not renewed.
     #[command(after_help = "Example:\n  ironmesh certificate renew ann --data /var/lib/ironmesh")]
     Renew(Renew),
     /// Revoke certificates.
     ///
     /// All services refuse them within seconds, and end connections that are open with them. It cannot be undone. A service
-    /// of a running ironmesh up gets a new certificate at once; an operator does not.
+    /// of a running ironmesh up gets a new certificate at once; an operator does not. The command can be repeated if it was
+    /// interrupted.
     #[command(
         after_help = "Example:\n  ironmesh certificate revoke ann --reason privilege-withdrawn --data /var/lib/ironmesh"
     )]
@@ -99,8 +106,9 @@ struct Lifetime {
 struct Renew {
     /// Name as in the list, name of an operator, or name of a service.
     name: Option<String>,
-    #[command(flatten)]
-    lifetime: Lifetime,
+    /// Number of days for which the certificates are valid. By default as many as before for an operator, and 90 for others.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(LIFETIME_DAYS)))]
+    days: Option<u16>,
     #[command(flatten)]
     data: DataDirectory,
 }
@@ -192,30 +200,34 @@ pub(crate) fn create(data: &Path, name: &str, role: Role, days: u16) -> Result<P
         data.display()
     );
     let wanted = Wanted { name: own.clone(), issuer: Issuer::Mesh, subject: Subject::Identity(identity.uri()) };
-    let authorities = Authorities::load_or_create(&folder)?;
-    authorities.issue(&mut Ledger::open(&folder)?, &folder, &wanted, days)?;
+    let mut ledger = Ledger::open(&folder)?;
+    Authorities::load_or_create(&ledger, &folder)?.issue(&mut ledger, &folder, &wanted, days)?;
     let mut context: toml::Table = fs::read_to_string(&client)?.parse().context("client.toml is invalid")?;
     context.insert("certificate".to_owned(), format!("certs/{own}.pem").into());
     context.insert("key".to_owned(), format!("certs/{own}.key").into());
     let file = data.join(format!("{own}.toml"));
-    fs::write(&file, context.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+    durable_file::replace(&file, context.to_string().as_bytes(), Access::Everyone)?;
     Ok(file)
 }
 
 fn renew(command: &Renew) -> Result<()> {
     let folder = folder_of(&command.data.data)?;
-    let authorities = Authorities::load_or_create(&folder)?;
     let mut ledger = Ledger::open(&folder)?;
+    let authorities = Authorities::load_or_create(&ledger, &folder)?;
     let current = ledger.entries.iter().filter(|entry| !ledger.is_replaced(entry));
     let chosen: Vec<Entry> = match &command.name {
         Some(name) => select::select(current, name)?.into_iter().cloned().collect(),
-        None => current
-            .filter(|entry| entry.revoked.is_none() && entry.validity.due(clock::now()) != Due::No)
-            .cloned()
-            .collect(),
+        None => current.filter(|entry| is_renewed_unasked(entry, clock::now())).cloned().collect(),
     };
     if let Some(entry) = chosen.iter().find(|entry| entry.revoked.is_some() && entry.subject.is_operator()) {
         let file = Issuer::Mesh.files(&folder, &entry.name).certificate;
+        ensure!(
+            entry.name != OPERATOR,
+            "certificate {} was revoked, and is not renewed. Create another administrator: ironmesh certificate NAME --role \
+             admin --data {}",
+            entry.name,
+            command.data.data.display()
+        );
         bail!(
             "certificate {} was revoked, and is not renewed. To trust this operator again, remove {} and create a \
              certificate: ironmesh certificate --help",
@@ -224,9 +236,10 @@ fn renew(command: &Renew) -> Result<()> {
         );
     }
     let mut made = Vec::new();
-    for Entry { name, issuer, subject, .. } in chosen {
+    for Entry { name, issuer, subject, validity, .. } in chosen {
+        let before = if subject.is_operator() { days_of(validity) } else { LIFETIME_DAYS };
         let wanted = Wanted { name, issuer, subject };
-        let entry = authorities.issue(&mut ledger, &folder, &wanted, command.lifetime.days)?;
+        let entry = authorities.issue(&mut ledger, &folder, &wanted, command.days.unwrap_or(before))?;
         made.push(Made { entry, why: Why::Asked });
     }
     for Made { entry, .. } in &made {
@@ -236,6 +249,22 @@ fn renew(command: &Renew) -> Result<()> {
         say("no certificate is due");
     }
     Ok(())
+}
+
+/// Whether a certificate is renewed if no name is given. An operator whose certificate has expired may have left.
+fn is_renewed_unasked(entry: &Entry, now: Timestamp) -> bool {
+    entry.revoked.is_none()
+        && match entry.validity.due(now) {
+            Due::No => false,
+            Due::Renewal => true,
+            Due::Expired => !entry.subject.is_operator(),
+        }
+}
+
+/// The number of days for which a certificate was issued.
+fn days_of(validity: Validity) -> u16 {
+    let days = validity.not_after.since(validity.not_before).as_secs() / (24 * 60 * 60);
+    u16::try_from(days).unwrap_or(LIFETIME_DAYS).clamp(1, LIFETIME_DAYS)
 }
 
 /// Returns whether no administrator is left once these certificates are revoked.
@@ -249,9 +278,10 @@ fn is_last_administrator(ledger: &Ledger, chosen: &[Entry]) -> bool {
 
 fn revoke(command: &Revoke) -> Result<()> {
     let folder = folder_of(&command.data.data)?;
-    let chosen = record_revocation(&folder, command)?;
+    let Recorded { revoked: chosen, is_new, completed } = record_revocation(&folder, command)?;
     for entry in &chosen {
-        answer(&format!("revoked {} ({}), serial number {}", entry.name, entry.subject, entry.serial));
+        let again = if is_new { "" } else { " already" };
+        answer(&format!("revoked{again} {} ({}), serial number {}", entry.name, entry.subject, entry.serial));
     }
     service_kit::tls::install_provider();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -265,37 +295,56 @@ fn revoke(command: &Revoke) -> Result<()> {
     published.context(
         "the revocation is recorded, but the services could not be told; ironmesh up tells them within seconds when it runs \
          and etcd answers",
-    )
+    )?;
+    completed.context("the certificates are revoked, but not all of their services have new ones")
+}
+
+/// A revocation that is in the record.
+#[derive(Debug)]
+struct Recorded {
+    /// The revoked certificates.
+    revoked: Vec<Entry>,
+    /// Whether they were not revoked before.
+    is_new: bool,
+    /// Whether services have new certificates.
+    completed: Result<()>,
 }
 
 /// Records that certificates are revoked, and gives the services among their bearers new ones.
-fn record_revocation(folder: &Path, command: &Revoke) -> Result<Vec<Entry>> {
-    let authorities = Authorities::load_or_create(folder)?;
+/// What is revoked already is completed, because the command may have been interrupted.
+fn record_revocation(folder: &Path, command: &Revoke) -> Result<Recorded> {
     let mut ledger = Ledger::open(folder)?;
+    let authorities = Authorities::load_or_create(&ledger, folder)?;
     let (now, which) = (clock::now(), &command.which);
-    let chosen: Vec<Entry> = select::select(ledger.entries.iter(), which)?.into_iter().cloned().collect();
-    let mut chosen: Vec<_> = chosen.into_iter().filter(|entry| entry.is_good(now)).collect();
-    ensure!(!chosen.is_empty(), "the certificates of {which:?} are revoked already or have expired");
+    let mut chosen: Vec<Entry> = select::select(ledger.entries.iter(), which)?.into_iter().cloned().collect();
+    chosen.retain(|entry| !entry.is_expired(now));
+    ensure!(!chosen.is_empty(), "the certificates of {which:?} have expired");
+    let is_new = chosen.iter().any(|entry| entry.is_good(now));
+    chosen.retain(|entry| entry.is_good(now) == is_new);
     ensure!(
         command.force || !is_last_administrator(&ledger, &chosen),
         "{which:?} has the last certificate with the admin role: without it, no context has full rights. Create another one \
          first (ironmesh certificate NAME --role admin), or pass --force"
     );
-    let revocation = Some(Revocation { at: now, reason: command.reason });
-    for entry in ledger.entries.iter_mut().filter(|entry| chosen.iter().any(|other| other.serial == entry.serial)) {
-        entry.revoked = revocation;
+    if is_new {
+        let revocation = Some(Revocation { at: now, reason: command.reason });
+        for entry in ledger.entries.iter_mut().filter(|entry| chosen.iter().any(|other| other.serial == entry.serial)) {
+            entry.revoked = revocation;
+        }
+        ledger.save()?;
+        chosen.iter_mut().for_each(|entry| entry.revoked = revocation);
     }
-    ledger.save()?;
-    chosen.iter_mut().for_each(|entry| entry.revoked = revocation);
-    // Before etcd refuses the old ones.
+    // Before etcd refuses the old ones, which it does also if this fails.
+    let mut completed = Ok(());
     for entry in &chosen {
         if !entry.subject.is_operator() && !ledger.is_replaced(entry) {
             let Entry { name, issuer, subject, .. } = entry.clone();
-            authorities.issue(&mut ledger, folder, &Wanted { name, issuer, subject }, LIFETIME_DAYS)?;
+            let issued = authorities.issue(&mut ledger, folder, &Wanted { name, issuer, subject }, LIFETIME_DAYS);
+            completed = completed.and(issued.map(drop));
         }
     }
     authorities.write_revocation_lists(&ledger, folder)?;
-    Ok(chosen)
+    Ok(Recorded { revoked: chosen, is_new, completed })
 }
 
 #[cfg(test)]

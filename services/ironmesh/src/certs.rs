@@ -15,7 +15,7 @@ use keyspace::access;
 use service_kit::tls::{Files, Identity};
 
 use crate::{
-    certificate::{Authorities, Issuer, Ledger, Made, Subject, Wanted, Why, ensure_all},
+    certificate::{Attempts, Ensured, Issuer, Made, Subject, Wanted, Why, ensure_all, lock},
     console::say,
     pem_files::{ADMINISTRATOR, administrator},
 };
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) const ETCD_PEER: &str = "etcd-member.ironmesh.internal";
 
 /// Names of certificates that belong to no service, as those of their files.
-const OPERATOR: &str = "operator";
+pub(crate) const OPERATOR: &str = "operator";
 const ETCD_MEMBER: &str = "etcd-member";
 
 /// The certificates and keys of a rack.
@@ -82,6 +82,19 @@ impl Certs {
     }
 }
 
+/// Removes the temporary files that a crash left, but none of a command that is running.
+pub(crate) fn remove_leftovers(data: &Path) -> Result<()> {
+    let folder = data.join("certs");
+    let has_certs = folder.exists();
+    let _certificates = has_certs.then(|| lock(&folder)).transpose()?;
+    let keys = has_certs.then(|| fs::File::open(&folder)).transpose()?;
+    keys.as_ref().map(fs::File::lock).transpose().context("cannot lock the folder of the sealing keys")?;
+    for folder in [data, folder.as_path()] {
+        durable_file::remove_leftovers(folder)?;
+    }
+    Ok(())
+}
+
 /// Creates the files that are missing, and replaces those that cannot be used or are due.
 pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     let folder = data.join("certs");
@@ -94,14 +107,15 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
         revoked_for_etcd: folder.join(Issuer::Etcd.revocation_list()),
         folder,
     };
-    for Made { entry, why } in ensure_all(&certs.folder, &certs.wanted())? {
+    // With the lists of revoked certificates, without which etcd does not start.
+    let Ensured { made, lacking, warnings } = ensure_all(&certs.folder, &certs.wanted(), &mut Attempts::default())?;
+    for Made { entry, why } in made {
         if why != Why::Missing {
             say(&format!("made certificate {}, valid until {}: {why}", entry.name, entry.validity.not_after));
         }
     }
-    // Before etcd starts, which does not without it.
-    Authorities::load_or_create(&certs.folder)?.write_revocation_lists(&Ledger::open(&certs.folder)?, &certs.folder)?;
-    Ok(certs)
+    warnings.iter().for_each(|warning| say(warning));
+    lacking.map_or(Ok(certs), Err)
 }
 
 #[cfg(test)]

@@ -129,9 +129,7 @@ async fn up(mut options: Options) -> Result<()> {
     let _lock = mesh::DataDirLock::take(&options.data.join("up"))
         .with_context(|| format!("cannot run a rack in {}", options.data.display()))?;
     check(&options)?;
-    for folder in [&options.data, &options.data.join("certs")] {
-        durable_file::remove_leftovers(folder)?;
-    }
+    certs::remove_leftovers(&options.data)?;
     let certs = certs::prepare(&options.data, &options.rack).context("cannot prepare certificates")?;
     sealing::prepare(&options.data, &options.rack).context("cannot prepare the sealing keys")?;
     let host = Host::default();

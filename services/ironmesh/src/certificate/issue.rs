@@ -1,6 +1,11 @@
 //! Issues certificates: decides which ones are missing, damaged or due, and writes them.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use domain::time::Timestamp;
@@ -11,6 +16,13 @@ use service_kit::{
 };
 
 use super::ledger::{Entry, Issuer, Ledger, Subject};
+
+/// A CA that is valid for less than this issues nothing: what it issues would be due at once, again and again.
+const MIN_CA_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// An operator is told of the end of a CA that is valid for less than this.
+const CA_WARNING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Pause between two attempts to issue a certificate.
+const RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// A certificate that must exist.
 #[derive(Debug, Clone)]
@@ -120,9 +132,28 @@ pub(crate) struct Authorities {
 }
 
 impl Authorities {
-    /// Reads the CAs, and creates those that do not exist.
-    pub(crate) fn load_or_create(folder: &Path) -> Result<Self> {
-        Ok(Self { mesh: load_or_create(folder, Issuer::Mesh)?, etcd: load_or_create(folder, Issuer::Etcd)? })
+    /// Reads the CAs, and creates those that do not exist. The record's lock prevents that two processes do it.
+    pub(crate) fn load_or_create(ledger: &Ledger, folder: &Path) -> Result<Self> {
+        let of = |issuer| load_or_create(ledger, folder, issuer);
+        Ok(Self { mesh: of(Issuer::Mesh)?, etcd: of(Issuer::Etcd)? })
+    }
+
+    /// Returns what has to be said about CAs that end.
+    pub(crate) fn warnings(&self, folder: &Path) -> Vec<String> {
+        let ending =
+            Issuer::ALL.into_iter().filter(|issuer| self.of(*issuer).validity().left(clock::now()) < CA_WARNING);
+        ending.map(|issuer| self.end_of(folder, issuer)).collect()
+    }
+
+    fn end_of(&self, folder: &Path, issuer: Issuer) -> String {
+        let ca = folder.join(format!("{}.pem", issuer.stem()));
+        format!(
+            "the CA {} ends at {}, and so do all certificates that it signed: stop ironmesh up, move {} and its key away with \
+             the certificates that it signed, start it again, and create the certificates of operators again",
+            ca.display(),
+            self.of(issuer).validity().not_after,
+            ca.display()
+        )
     }
 
     fn of(&self, issuer: Issuer) -> &CertificateAuthority {
@@ -135,37 +166,67 @@ impl Authorities {
     /// Issues a certificate and writes it and its key. The record has it first, so that what was issued can be revoked.
     pub(crate) fn issue(&self, ledger: &mut Ledger, folder: &Path, wanted: &Wanted, days: u16) -> Result<Entry> {
         let Wanted { name, issuer, subject } = wanted;
+        let left = self.of(*issuer).validity().left(clock::now());
+        ensure!(left >= MIN_CA_LIFE, "{}", self.end_of(folder, *issuer));
         let issued = subject.issue(self.of(*issuer), Validity::starting(clock::now(), days))?;
         let facts = CertificateFacts::of_pem(issued.certificate.as_bytes()).context("cannot read what was issued")?;
         let entry = Entry::of(name, *issuer, &facts);
         ledger.entries.push(entry.clone());
         ledger.save()?;
         let files = issuer.files(folder, name);
-        durable_file::write(&files.key, issued.key.as_bytes(), Access::Owner)?;
-        durable_file::write(&files.certificate, issued.certificate.as_bytes(), Access::Everyone)?;
+        let written = durable_file::replace(&files.key, issued.key.as_bytes(), Access::Owner)
+            .and_then(|()| durable_file::replace(&files.certificate, issued.certificate.as_bytes(), Access::Everyone));
+        if written.is_err() {
+            // It is nowhere, and the next attempt issues another one.
+            ledger.entries.retain(|other| other.serial != entry.serial);
+            ledger.save()?;
+        }
+        written?;
         Ok(entry)
     }
 
-    /// Writes the lists of revoked certificates. etcd reads its list in every handshake.
+    /// Writes the lists of revoked certificates that are missing or differ from the record. etcd reads its list in every
+    /// handshake.
     pub(crate) fn write_revocation_lists(&self, ledger: &Ledger, folder: &Path) -> Result<()> {
         for issuer in Issuer::ALL {
+            let path = folder.join(issuer.revocation_list());
             let entries = ledger.entries.iter().filter(|entry| entry.issuer == issuer);
             let revoked = entries.filter_map(|entry| {
                 let revocation = entry.revoked?;
                 Some(tls::Revoked { serial: entry.serial.clone(), at: revocation.at, reason: revocation.reason })
             });
             let revoked: Vec<_> = revoked.collect();
+            let serials: BTreeSet<_> = revoked.iter().map(|revoked| revoked.serial.clone()).collect();
+            if fs::read(&path).is_ok_and(|list| tls::listed_serials(&list).is_some_and(|listed| listed == serials)) {
+                continue;
+            }
             let list = self.of(issuer).revocation_list(&revoked, clock::now())?;
-            durable_file::write(&folder.join(issuer.revocation_list()), list.as_bytes(), Access::Everyone)?;
+            durable_file::replace(&path, list.as_bytes(), Access::Everyone)?;
         }
         Ok(())
     }
 }
 
-fn load_or_create(folder: &Path, issuer: Issuer) -> Result<CertificateAuthority> {
+/// Whether the CA has signed nothing yet: a crash at the first start may leave its key without its certificate.
+fn is_first_start(ledger: &Ledger, folder: &Path, issuer: Issuer) -> Result<bool> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        names.push(entry?.path());
+    }
+    let is_ca =
+        |path: &Path| Issuer::ALL.iter().any(|issuer| path.file_stem().is_some_and(|stem| stem == issuer.stem()));
+    let is_pem = |path: &Path| path.extension().is_some_and(|extension| extension == "pem");
+    let has_signed = names.iter().any(|path| is_pem(path) && !is_ca(path));
+    Ok(!has_signed && ledger.entries.iter().all(|entry| entry.issuer != issuer))
+}
+
+fn load_or_create(ledger: &Ledger, folder: &Path, issuer: Issuer) -> Result<CertificateAuthority> {
     let Files { ca: certificate, .. } = issuer.files(folder, "");
     let key = certificate.with_extension("key");
-    let (has_certificate, has_key) = (certificate.exists(), key.exists());
+    let (has_certificate, mut has_key) = (certificate.exists(), key.exists());
+    if has_key && !has_certificate && is_first_start(ledger, folder, issuer)? {
+        has_key = false;
+    }
     ensure!(
         has_certificate == has_key,
         "{} and {} belong together, but one of them is missing: put it back. To start with a new CA, remove both, and the \
@@ -184,16 +245,24 @@ fn load_or_create(folder: &Path, issuer: Issuer) -> Result<CertificateAuthority>
 }
 
 /// Reads the files of a certificate.
-pub(super) fn find(files: &Files) -> Found {
+///
+/// # Errors
+/// They cannot be read now, which says nothing of their content.
+pub(super) fn find(files: &Files) -> Result<Found> {
     if !files.certificate.exists() && !files.key.exists() {
-        return Found::Missing;
+        return Ok(Found::Missing);
     }
-    match check_files(files) {
+    Ok(match check_files(files) {
         Ok(facts) => Found::Certificate(facts),
+        Err(error @ tls::Error::Read { .. }) if !is_missing(&error) => return Err(error.into()),
         Err(error @ (tls::Error::Read { .. } | tls::Error::Pem { .. } | tls::Error::Mismatch { .. })) => {
             Found::Damaged(service_kit::status::chain(&error))
         }
-    }
+    })
+}
+
+fn is_missing(error: &tls::Error) -> bool {
+    matches!(error, tls::Error::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// A certificate that was issued, and why.
@@ -203,18 +272,69 @@ pub(crate) struct Made {
     pub(crate) why: Why,
 }
 
-/// Issues those of the wanted certificates that are missing, damaged, due or revoked.
-pub(crate) fn ensure_all(folder: &Path, wanted: &[Wanted]) -> Result<Vec<Made>> {
-    let authorities = Authorities::load_or_create(folder)?;
-    let mut ledger = Ledger::open(folder)?;
-    let mut made = Vec::new();
-    for wanted in wanted {
-        let found = find(&wanted.issuer.files(folder, &wanted.name));
-        let revoked = Revoked::of(&ledger, &wanted.name, &found);
-        if let Some(why) = reason_to_issue(&wanted.subject, &found, revoked, clock::now()) {
-            let entry = authorities.issue(&mut ledger, folder, wanted, LIFETIME_DAYS)?;
-            made.push(Made { entry, why });
+/// The certificates that could not be issued, by name: each is tried once a minute.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attempts(BTreeMap<String, (Timestamp, String)>);
+
+impl Attempts {
+    pub(super) fn may_try(&self, name: &str, now: Timestamp) -> bool {
+        // A clock that was set back does not prevent it.
+        self.0.get(name).is_none_or(|(at, _)| now < *at || now.since(*at) >= RETRY_DELAY)
+    }
+
+    pub(super) fn note(&mut self, name: &str, now: Timestamp, failure: Option<String>) {
+        match failure {
+            Some(failure) => drop(self.0.insert(name.to_owned(), (now, failure))),
+            None => drop(self.0.remove(name)),
         }
     }
-    Ok(made)
+
+    /// What failed, if anything did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let texts: Vec<_> = self.0.iter().map(|(name, (_, why))| format!("certificate {name}: {why}")).collect();
+        if texts.is_empty() { None } else { Some(texts.join("; ")) }
+    }
+}
+
+/// What [`ensure_all`] did.
+#[derive(Debug)]
+pub(crate) struct Ensured {
+    pub(crate) made: Vec<Made>,
+    /// A certificate that is required and could not be issued.
+    pub(crate) lacking: Option<anyhow::Error>,
+    /// What has to be said about CAs that end.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Issues those of the wanted certificates that are missing, damaged, due or revoked, and brings the lists of revoked ones up
+/// to date.
+pub(crate) fn ensure_all(folder: &Path, wanted: &[Wanted], attempts: &mut Attempts) -> Result<Ensured> {
+    let mut ledger = Ledger::open(folder)?;
+    let authorities = Authorities::load_or_create(&ledger, folder)?;
+    let (mut made, mut lacking) = (Vec::new(), None);
+    for wanted in wanted {
+        let now = clock::now();
+        if !attempts.may_try(&wanted.name, now) {
+            continue;
+        }
+        let decided = find(&wanted.issuer.files(folder, &wanted.name)).map(|found| {
+            let revoked = Revoked::of(&ledger, &wanted.name, &found);
+            reason_to_issue(&wanted.subject, &found, revoked, now)
+        });
+        let mut is_usable = false;
+        let outcome = decided.and_then(|why| {
+            let Some(why) = why else { return Ok(None) };
+            is_usable = why == Why::Due;
+            let entry = authorities.issue(&mut ledger, folder, wanted, LIFETIME_DAYS)?;
+            Ok(Some(Made { entry, why }))
+        });
+        attempts.note(&wanted.name, now, outcome.as_ref().err().map(|error| format!("{error:#}")));
+        match outcome {
+            Ok(new) => made.extend(new),
+            Err(error) if !is_usable && lacking.is_none() => lacking = Some(error),
+            Err(_) => {}
+        }
+    }
+    authorities.write_revocation_lists(&ledger, folder)?;
+    Ok(Ensured { made, lacking, warnings: authorities.warnings(folder) })
 }

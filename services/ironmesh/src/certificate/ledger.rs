@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use domain::time::Timestamp;
 use durable_file::Access;
 use serde::{Deserialize, Serialize};
@@ -190,23 +190,30 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Opens the record in a folder of certificates, and adds certificates that are in the folder and not in the record.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        let lock = folder.join("issued.lock");
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock);
-        let file = file.and_then(|file| file.lock().map(|()| file));
-        let file = file.with_context(|| format!("cannot lock {}", lock.display()))?;
+        let lock = lock(folder)?;
         let path = folder.join(FILE);
-        let entries = match fs::read(&path) {
-            Ok(text) => parse(&text).with_context(|| {
-                format!(
-                    "{} is damaged: restore it from a backup; without it, certificates that were revoked are valid again",
-                    path.display()
-                )
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        let restore = |state: &str| {
+            format!(
+                "{} is {state}: restore it from a backup; without it, certificates that were revoked are valid again",
+                path.display()
+            )
+        };
+        let (entries, is_new) = match fs::read(&path) {
+            Ok(text) => (parse(&text).with_context(|| restore("damaged"))?, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The lists are written after the record.
+                let has_lists = Issuer::ALL.iter().any(|issuer| folder.join(issuer.revocation_list()).exists());
+                ensure!(
+                    !has_lists,
+                    "{}. To begin a new one nevertheless, remove crl.pem and etcd-crl.pem",
+                    restore("missing")
+                );
+                (Vec::new(), true)
+            }
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
-        let mut ledger = Self { folder: folder.to_owned(), entries, _lock: file };
-        if ledger.adopt()? {
+        let mut ledger = Self { folder: folder.to_owned(), entries, _lock: lock };
+        if ledger.adopt()? || is_new {
             ledger.save()?;
         }
         Ok(ledger)
@@ -218,11 +225,13 @@ impl Ledger {
         let mut found: Vec<_> = listed.filter_map(|entry| Some(entry.ok()?.path())).collect();
         found.retain(|path| path.extension().is_some_and(|extension| extension == "pem"));
         found.sort();
-        let before = self.entries.len();
+        let (before, now) = (self.entries.len(), service_kit::clock::now());
         for path in found {
             let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
             let facts = fs::read(&path).ok().and_then(|pem| CertificateFacts::of_pem(&pem));
-            let is_new = |facts: &CertificateFacts| self.entries.iter().all(|entry| entry.serial != facts.serial);
+            let is_new = |facts: &CertificateFacts| {
+                !is_forgotten(facts.validity, now) && self.entries.iter().all(|entry| entry.serial != facts.serial)
+            };
             let is_ca = Issuer::ALL.iter().any(|issuer| issuer.stem() == name);
             if is_ca || !facts.is_some_and(|facts| is_new(&facts)) {
                 continue;
@@ -237,13 +246,22 @@ impl Ledger {
         Ok(self.entries.len() > before)
     }
 
-    /// Writes the record. Forgets certificates that expired long ago.
+    /// Writes the record. Forgets certificates that expired long ago, but neither those whose files exist nor those of revoked
+    /// operators, who would get another certificate.
     pub(crate) fn save(&mut self) -> Result<()> {
         let now = service_kit::clock::now();
-        self.entries.retain(|entry| now.since(entry.validity.not_after) < RETENTION);
+        let has_files = |entry: &Entry| {
+            self.latest(&entry.name).is_some_and(|latest| latest.serial == entry.serial)
+                && entry.issuer.files(&self.folder, &entry.name).certificate.exists()
+        };
+        let kept = |entry: &&Entry| {
+            let is_revoked_operator = entry.revoked.is_some() && entry.subject.is_operator();
+            !is_forgotten(entry.validity, now) || is_revoked_operator || has_files(entry)
+        };
+        self.entries = self.entries.iter().filter(kept).cloned().collect();
         let content = Content { certificates: self.entries.clone() };
         let text = serde_json::to_vec_pretty(&content).context("cannot encode the record of certificates")?;
-        Ok(durable_file::write(&self.folder.join(FILE), &text, Access::Everyone)?)
+        Ok(durable_file::replace(&self.folder.join(FILE), &text, Access::Everyone)?)
     }
 
     /// The last certificate with these files.
@@ -259,6 +277,23 @@ impl Ledger {
     pub(crate) fn is_revoked(&self, serial: &Serial) -> bool {
         self.entries.iter().any(|entry| entry.serial == *serial && entry.revoked.is_some())
     }
+}
+
+/// Locks the record in a folder, so that no other process changes it or the files of certificates.
+pub(crate) fn lock(folder: &Path) -> Result<fs::File> {
+    let path = folder.join("issued.lock");
+    let file = match fs::OpenOptions::new().create_new(true).write(true).open(&path) {
+        // It may belong to another user.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::File::open(&path),
+        created => created,
+    };
+    let file = file.and_then(|file| file.lock().map(|()| file));
+    file.with_context(|| format!("cannot lock {}", path.display()))
+}
+
+/// Whether a certificate expired so long ago that it is not remembered.
+fn is_forgotten(validity: Validity, now: Timestamp) -> bool {
+    now.since(validity.not_after) >= RETENTION
 }
 
 fn parse(text: &[u8]) -> serde_json::Result<Vec<Entry>> {

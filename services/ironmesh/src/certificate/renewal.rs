@@ -8,10 +8,13 @@ use service_kit::{Host, clock, status, tls::Serial};
 use tokio::time::Instant;
 
 use super::{
-    issue::{Made, Wanted, ensure_all},
+    issue::{Attempts, Ensured, Made, Wanted, ensure_all},
     ledger::{Entry, Issuer, Ledger},
 };
-use crate::{console::say, pem_files};
+use crate::{
+    console::{Failures, say},
+    pem_files,
+};
 
 /// Interval of checks. It is also how soon a revocation is told to services if `ironmesh certificate revoke` could not.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -43,6 +46,9 @@ struct Progress {
     /// Revoked users of etcd with which no connection is open.
     closed: BTreeSet<Serial>,
     restart_at: Option<Instant>,
+    attempts: Attempts,
+    /// Warnings about CAs that were printed.
+    warnings: Vec<String>,
     cleaned: Option<Instant>,
 }
 
@@ -55,11 +61,14 @@ impl Renewal {
         let closed =
             closed.into_iter().filter(|entry| entry.issuer == Issuer::Etcd).map(|entry| entry.serial).collect();
         let published = BTreeSet::new();
-        let mut progress = Progress { administrator, published, closed, restart_at: None, cleaned: None };
+        let (attempts, warnings) = (Attempts::default(), Vec::new());
+        let mut progress =
+            Progress { administrator, published, closed, restart_at: None, attempts, warnings, cleaned: None };
+        let mut failures = Failures::default();
         while !host.is_stopping() {
-            if let Err(error) = self.check(&mut progress).await {
-                tracing::warn!(error = format!("{error:#}"), "cannot renew or revoke certificates, will retry");
-            }
+            let failed = self.check(&mut progress).await.err().map(|error| format!("{error:#}"));
+            let failed = failed.or_else(|| progress.attempts.failure());
+            failures.report(failed.map(|why| format!("cannot renew or revoke certificates, will retry: {why}")));
             tokio::select! {
                 () = host.stopping() => return,
                 () = tokio::time::sleep(CHECK_INTERVAL) => {}
@@ -69,11 +78,18 @@ impl Renewal {
 
     async fn check(&self, progress: &mut Progress) -> Result<()> {
         let (folder, wanted) = (self.folder.clone(), self.wanted.clone());
+        let mut attempts = progress.attempts.clone();
         let checked = tokio::task::spawn_blocking(move || {
-            let made = ensure_all(&folder, &wanted)?;
-            anyhow::Ok((made, revoked(&folder)?))
+            let ensured = ensure_all(&folder, &wanted, &mut attempts)?;
+            anyhow::Ok((ensured, attempts, revoked(&folder)?))
         });
-        let (made, revoked) = checked.await.context("the check of certificates ended early")??;
+        let (ensured, attempts, revoked) = checked.await.context("the check of certificates ended early")??;
+        let Ensured { made, warnings, .. } = ensured;
+        progress.attempts = attempts;
+        for warning in warnings.iter().filter(|warning| !progress.warnings.contains(warning)) {
+            say(warning);
+        }
+        progress.warnings = warnings;
         for Made { entry, why } in &made {
             say(&format!("made certificate {}, valid until {}: {why}", entry.name, entry.validity.not_after));
         }

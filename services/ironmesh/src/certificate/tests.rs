@@ -1,10 +1,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use domain::{service::Service, time::Timestamp};
-use service_kit::tls::{CertificateFacts, Validity, check_files};
+use service_kit::tls::{self, CertificateFacts, Validity, check_files};
 
 use super::{
-    issue::{Found, Revoked, Why, find, reason_to_issue},
+    issue::{Attempts, Found, Revoked, Why, find, reason_to_issue},
     *,
 };
 use crate::certs::prepare;
@@ -25,13 +25,13 @@ fn revoke(data: &Path, which: &str, force: bool) -> Result<Vec<String>> {
     let data = DataDirectory { data: data.to_owned() };
     let reason = RevocationReason::KeyCompromise;
     let command = Revoke { which: which.to_owned(), reason, force, data };
-    let chosen = record_revocation(&certs(&command.data.data), &command)?;
-    Ok(chosen.into_iter().map(|entry| entry.name).collect())
+    let Recorded { revoked, completed, .. } = record_revocation(&certs(&command.data.data), &command)?;
+    completed.map(|()| revoked.into_iter().map(|entry| entry.name).collect())
 }
 
 fn renew(data: &Path, name: Option<&str>) -> Result<()> {
-    let (data, lifetime) = (DataDirectory { data: data.to_owned() }, Lifetime { days: 30 });
-    super::renew(&Renew { name: name.map(str::to_owned), lifetime, data })
+    let data = DataDirectory { data: data.to_owned() };
+    super::renew(&Renew { name: name.map(str::to_owned), days: Some(30), data })
 }
 
 fn facts(data: &Path, name: &str) -> CertificateFacts {
@@ -112,10 +112,22 @@ fn a_revoked_service_gets_another_certificate_and_a_revoked_operator_does_not() 
     assert!(refused.contains("was revoked") && refused.contains("operator-ann-reader.pem"), "{refused}");
     renew(data, None).unwrap();
     assert_eq!(facts(data, "operator-ann-reader").serial, before.1);
-    assert!(revoke(data, "ann", false).unwrap_err().to_string().contains("revoked already"));
+    // It is repeated after it was interrupted.
+    let listed = || tls::listed_serials(&fs::read(certs(data).join("crl.pem")).ok()?);
+    for interrupted in [None, Some(""), Some("cut")] {
+        match interrupted {
+            None => fs::remove_file(certs(data).join("crl.pem")).unwrap(),
+            Some(content) => fs::write(certs(data).join("crl.pem"), content).unwrap(),
+        }
+        assert_eq!(revoke(data, "ann", false).unwrap(), ["operator-ann-reader"]);
+        assert!(listed().unwrap().contains(&before.1), "{interrupted:?}");
+    }
+    fs::remove_file(certs(data).join("crl.pem")).unwrap();
+    prepare(data, "r1").unwrap();
+    assert!(listed().unwrap().contains(&before.1), "up mends it");
     let ledger = Ledger::open(&certs(data)).unwrap();
     assert!(ledger.is_revoked(&before.0) && ledger.is_revoked(&before.1));
-    assert!(matches!(find(&Issuer::Mesh.files(&certs(data), "r1-power-service")), Found::Certificate(_)));
+    assert!(matches!(find(&Issuer::Mesh.files(&certs(data), "r1-power-service")), Ok(Found::Certificate(_))));
 }
 
 #[test]
@@ -145,7 +157,7 @@ fn certificates_of_an_earlier_release_are_listed_and_those_of_services_replaced(
     // An earlier release kept no record, and its certificates were valid for thousands of years.
     let ca = fs::read_to_string(certs(data).join("ca.pem")).unwrap();
     let key = fs::read_to_string(certs(data).join("ca.key")).unwrap();
-    let ca = service_kit::tls::CertificateAuthority::from_pem(&ca, &key).unwrap();
+    let ca = tls::CertificateAuthority::from_pem(&ca, &key).unwrap();
     let validity = Validity {
         not_before: Timestamp::default(),
         not_after: clock::now().plus(std::time::Duration::from_secs(99_999 * 60 * 60)),
@@ -153,11 +165,16 @@ fn certificates_of_an_earlier_release_are_listed_and_those_of_services_replaced(
     let service = Identity::Service { service: Service::Power, rack: "r1".to_owned() };
     let operator = Identity::Operator { name: "old".to_owned(), role: Role::Member };
     for (name, identity) in [("r1-power-service", &service), ("operator-old-member", &operator)] {
-        let issued = ca.issue_for(service_kit::tls::Bearer::Mesh(identity), validity).unwrap();
+        let issued = ca.issue_for(tls::Bearer::Mesh(identity), validity).unwrap();
         fs::write(certs(data).join(format!("{name}.pem")), issued.certificate).unwrap();
         fs::write(certs(data).join(format!("{name}.key")), issued.key).unwrap();
     }
     fs::remove_file(certs(data).join("issued.json")).unwrap();
+    for list in Issuer::ALL.map(Issuer::revocation_list) {
+        let lost = format!("{:#}", prepare(data, "r1").unwrap_err());
+        assert!(lost.contains("issued.json is missing: restore it"), "{lost}");
+        fs::remove_file(certs(data).join(list)).unwrap();
+    }
     let old = facts(data, "r1-power-service").serial;
     prepare(data, "r1").unwrap();
     assert_ne!(facts(data, "r1-power-service").serial, old);
@@ -167,4 +184,97 @@ fn certificates_of_an_earlier_release_are_listed_and_those_of_services_replaced(
     assert!(shown.lines().all(|line| line.len() <= 100), "{shown}");
     assert_eq!(revoke(data, "old", false).unwrap(), ["operator-old-member"]);
     assert_eq!(revoke(data, &old.to_string(), false).unwrap(), ["r1-power-service"]);
+}
+
+#[test]
+fn a_revoked_operator_is_remembered_for_ever_and_an_old_certificate_without_files_is_not() {
+    let folder = data_directory();
+    let data = folder.path();
+    create(data, "ann", Role::Reader, 90).unwrap();
+    revoke(data, "ann", false).unwrap();
+    let mut ledger = Ledger::open(&certs(data)).unwrap();
+    let long_ago = Validity { not_before: Timestamp::default(), not_after: Timestamp::from_millis(1_000) };
+    ledger.entries.iter_mut().for_each(|entry| entry.validity = long_ago);
+    fs::remove_file(certs(data).join("operator-ann-reader.pem")).unwrap();
+    fs::remove_file(certs(data).join("r1-power-service.pem")).unwrap();
+    ledger.save().unwrap();
+    for (name, is_kept) in [
+        ("operator-ann-reader", true),
+        ("r1-power-service", false),
+        ("r1-pxe-service", true),
+        ("operator", true),
+        ("etcd-root", true),
+        ("etcd-member", true),
+    ] {
+        assert_eq!(ledger.latest(name).is_some(), is_kept, "{name}");
+    }
+}
+
+#[test]
+fn a_ca_that_a_crash_left_without_its_certificate_is_made_again_at_the_first_start_only() {
+    for name in ["ca", "etcd-ca"] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(certs(folder.path())).unwrap();
+        fs::write(certs(folder.path()).join(format!("{name}.key")), "a key").unwrap();
+        prepare(folder.path(), "r1").unwrap();
+        fs::remove_file(certs(folder.path()).join(format!("{name}.pem"))).unwrap();
+        let refused = prepare(folder.path(), "r1").unwrap_err().to_string();
+        assert!(refused.contains("one of them is missing"), "{refused}");
+    }
+}
+
+#[test]
+fn a_certificate_that_could_not_be_issued_is_tried_again_after_a_minute() {
+    let second = |second: i64| Timestamp::from_millis(1_800_000_000_000 + second * 1000);
+    let mut attempts = Attempts::default();
+    attempts.note("a", second(0), Some("disk full".to_owned()));
+    for (name, now, may_try) in
+        [("a", 0, false), ("a", 5, false), ("a", 59, false), ("a", 60, true), ("a", -5, true), ("b", 5, true)]
+    {
+        assert_eq!(attempts.may_try(name, second(now)), may_try, "{name} {now}");
+    }
+    assert_eq!(attempts.failure().unwrap(), "certificate a: disk full");
+    attempts.note("a", second(60), None);
+    assert!(attempts.may_try("a", second(61)) && attempts.failure().is_none());
+}
+
+#[test]
+fn expired_operators_are_not_renewed_unasked_and_a_lifetime_is_kept() {
+    let day = |day: i64| Timestamp::from_millis(1_800_000_000_000 + day * 86_400_000);
+    let operator = Subject::Identity(Identity::admin("ann").uri());
+    let user = Subject::EtcdUser("root".to_owned());
+    for (subject, days, now, is_renewed) in [
+        (&operator, 90, 1, false),
+        (&operator, 90, 61, true),
+        (&operator, 90, 91, false),
+        (&operator, 7, 5, true),
+        (&user, 90, 61, true),
+        (&user, 90, 91, true),
+    ] {
+        let validity = Validity { not_before: day(0), not_after: day(days) };
+        let (serial, name, subject) = ("01".parse().unwrap(), "a".to_owned(), subject.clone());
+        let entry = Entry { serial, name, issuer: Issuer::Mesh, subject, validity, revoked: None };
+        assert_eq!(is_renewed_unasked(&entry, day(now)), is_renewed, "{entry:?} {now}");
+        assert_eq!(i64::from(days_of(validity)), days);
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_not_recorded_and_what_cannot_be_read_is_not_made_again() {
+    let folder = data_directory();
+    let data = folder.path();
+    let (key, before) = (certs(data).join("r1-power-service.key"), facts(data, "r1-power-service").serial);
+    let recorded = || Ledger::open(&certs(data)).unwrap().entries.len();
+    let count = recorded();
+    fs::remove_file(&key).unwrap();
+    fs::create_dir(&key).unwrap();
+    for _ in 0..3 {
+        renew(data, Some("r1-power-service")).unwrap_err();
+        let refused = format!("{:#}", prepare(data, "r1").unwrap_err());
+        assert!(refused.contains("cannot read") && refused.contains("r1-power-service.key"), "{refused}");
+    }
+    assert_eq!((recorded(), facts(data, "r1-power-service").serial), (count, before));
+    fs::remove_dir(&key).unwrap();
+    prepare(data, "r1").unwrap();
+    assert_eq!(recorded(), count + 1);
 }
