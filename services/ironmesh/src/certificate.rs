@@ -31,8 +31,8 @@ pub(crate) use self::{
     renewal::Renewal,
 };
 use crate::{
-    certs::OPERATOR,
     console::{answer, fail, say},
+    pem_files::OPERATOR,
     store::StoreLocation,
 };
 
@@ -340,7 +340,7 @@ fn record_revocation(folder: &Path, command: &Revoke) -> Result<Recorded> {
         if !entry.subject.is_operator() && !ledger.is_replaced(entry) {
             let Entry { name, issuer, subject, .. } = entry.clone();
             let issued = authorities.issue(&mut ledger, folder, &Wanted { name, issuer, subject }, LIFETIME_DAYS);
-            completed = completed.and(issued.map(drop));
+            completed = completed.and_then(|()| issued.map(drop));
         }
     }
     authorities.write_revocation_lists(&ledger, folder)?;

@@ -17,15 +17,14 @@ use service_kit::tls::{Files, Identity};
 use crate::{
     certificate::{Attempts, Ensured, Issuer, Made, Subject, Wanted, Why, ensure_all, lock},
     console::say,
-    pem_files::{ADMINISTRATOR, administrator},
+    pem_files::{ADMINISTRATOR, OPERATOR, administrator},
 };
 
 /// Name in the certificate of a member of our etcd, by which members know each other: users of etcd have certificates of the
 /// same CA.
 pub(crate) const ETCD_PEER: &str = "etcd-member.ironmesh.internal";
 
-/// Names of certificates that belong to no service, as those of their files.
-pub(crate) const OPERATOR: &str = "operator";
+/// Name of the certificate of etcd's member, as that of its files.
 const ETCD_MEMBER: &str = "etcd-member";
 
 /// The certificates and keys of a rack.

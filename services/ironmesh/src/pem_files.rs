@@ -8,6 +8,9 @@ use service_kit::tls::Files;
 /// Name of the certificate of etcd's administrator, as that of its files.
 pub(crate) const ADMINISTRATOR: &str = "etcd-root";
 
+/// Name of the certificate of the first operator, as that of its files.
+pub(crate) const OPERATOR: &str = "operator";
+
 /// Returns the certificate files of etcd's administrator in the data directory of an `ironmesh up`.
 pub(crate) fn administrator(data: &Path) -> Files {
     let path = |name: &str| data.join("certs").join(name);
