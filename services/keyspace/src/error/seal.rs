@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::seal::Purpose;
-
 /// Reason a secret cannot be sealed or opened, or a key cannot be used or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -101,7 +99,7 @@ pub enum SealError {
     NoKey(String),
     /// The secrets of a purpose belong to no rack.
     #[error("the secrets of {0} belong to no rack, so that a rack has no key for them; rotate without --rack")]
-    NoRackOf(Purpose),
+    NoRackOf(&'static str),
     /// A rotation has begun already.
     #[error(
         "the key {key} for {wanted} is distributed already; make it the active one with: ironmesh store seal-key activate {key}"

@@ -220,7 +220,7 @@ impl KeyFile {
     pub fn add_next(&mut self, purpose: Purpose, rack: Option<&str>, now: Timestamp) -> Result<String, SealError> {
         self.check_root()?;
         if rack.is_some() && !purpose.is_of_racks() {
-            return Err(SealError::NoRackOf(purpose));
+            return Err(SealError::NoRackOf(purpose.name()));
         }
         let is_next =
             |key: &&SealingKey| key.purpose == purpose && key.rack.as_deref() == rack && key.state == KeyState::Next;
