@@ -1,8 +1,14 @@
 //! Finds the disks of the machine and chooses the one to write.
 
-use std::fs::{self, File};
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
-use domain::{disk_hints::DiskHints, hardware::Disk};
+use domain::{
+    disk_hints::{DiskHints, Verdict},
+    hardware::Disk,
+};
 use rustix::fs::{Mode, OFlags};
 
 use crate::{
@@ -22,8 +28,10 @@ const IGNORED_PREFIXES: [&str; 8] = ["ram", "loop", "zram", "sr", "fd", "dm-", "
 /// A block device, and whether it may be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockDevice {
-    /// The device.
+    /// The device. Its serial number is its identifier if it tells no serial number.
     pub disk: Disk,
+    /// Its identifier (`wwid`). Empty if it has none.
+    pub identifier: String,
     /// Why it must not be written; `None` if it may.
     pub unusable: Option<&'static str>,
 }
@@ -50,10 +58,14 @@ fn inspect(machine: &Machine, name: String) -> BlockDevice {
     let folder = machine.path("sys/block").join(&name);
     let read = |file: &str| text(&folder.join(file));
     let first = |files: &[&str]| files.iter().map(|file| read(file)).find(|text| !text.is_empty()).unwrap_or_default();
+    let identifier = first(&["device/wwid", "wwid"]);
     let disk = Disk {
         size_bytes: read("size").parse::<u64>().unwrap_or(0).saturating_mul(SECTOR_BYTES),
-        // virtio has the serial number at the disk, NVMe at the device; SCSI has only an identifier.
-        serial: first(&["serial", "device/serial", "device/wwid", "wwid"]),
+        // virtio has the serial number at the disk, NVMe at the device, and SCSI in a page of the device's own data.
+        serial: [first(&["serial", "device/serial"]), unit_serial_number(&folder.join("device/vpd_pg80"))]
+            .into_iter()
+            .find(|serial| !serial.is_empty())
+            .unwrap_or_else(|| identifier.clone()),
         model: first(&["device/model", "device/name"]),
         rotational: read("queue/rotational") == "1",
         name,
@@ -71,18 +83,59 @@ fn inspect(machine: &Machine, name: String) -> BlockDevice {
     } else {
         None
     };
-    BlockDevice { disk, unusable }
+    BlockDevice { disk, identifier, unusable }
+}
+
+/// Reads the serial number of a SCSI disk from its Unit Serial Number page (SPC-4 §7.8.10). Empty if it has none.
+fn unit_serial_number(page: &Path) -> String {
+    serial_of_page(&fs::read(page).unwrap_or_default()).unwrap_or_default()
+}
+
+/// Returns the serial number in a Unit Serial Number page: four bytes of header, the last two of which are the length, and
+/// then ASCII, which may be padded with spaces on either side.
+fn serial_of_page(page: &[u8]) -> Option<String> {
+    const UNIT_SERIAL_NUMBER: u8 = 0x80;
+    let (&[_, UNIT_SERIAL_NUMBER, high, low], rest) = page.split_first_chunk::<4>()? else { return None };
+    let serial = rest.get(..usize::from(u16::from_be_bytes([high, low]))).unwrap_or(rest);
+    let serial = String::from_utf8_lossy(serial);
+    Some(serial.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
+}
+
+/// Block devices of which those are marked that match hints of disks to skip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// All block devices.
+    pub found: Vec<BlockDevice>,
+    /// The positions of the hints that no block device matches.
+    pub unmatched: Vec<usize>,
+}
+
+impl Skipped {
+    /// Says on the console which hints match no block device: there may be a mistake in them.
+    pub fn say_unmatched(&self, machine: &Machine) {
+        for at in &self.unmatched {
+            machine.say(format_args!("properties/skip_block_devices: no block device matches hint {at} (from 0)"));
+        }
+    }
 }
 
 /// Marks the disks that match one of these hints as not to be written.
-#[must_use]
-pub fn skip(mut found: Vec<BlockDevice>, skipped: &[DiskHints]) -> Vec<BlockDevice> {
-    for device in &mut found {
-        if device.unusable.is_none() && skipped.iter().any(|hints| hints.matches(&device.disk)) {
+///
+/// # Errors
+/// [`WorkError::SkipUnknown`] if it is not known of a usable disk whether it matches: it may be the one to skip.
+pub fn skip(mut found: Vec<BlockDevice>, skipped: &[DiskHints]) -> Result<Skipped, WorkError> {
+    let judge = |hints: &DiskHints, device: &BlockDevice| hints.judge(&device.disk, &device.identifier);
+    let is_matched = |hints: &DiskHints| found.iter().any(|device| judge(hints, device) == Verdict::Matches);
+    let unmatched = (0..).zip(skipped).filter(|(_, hints)| !is_matched(hints)).map(|(at, _)| at).collect();
+    for device in found.iter_mut().filter(|device| device.unusable.is_none()) {
+        let verdicts: Vec<Verdict> = skipped.iter().map(|hints| judge(hints, device)).collect();
+        if verdicts.contains(&Verdict::Matches) {
             device.unusable = Some("is skipped, as properties/skip_block_devices says");
+        } else if let Some(hint) = verdicts.iter().position(|verdict| *verdict == Verdict::Unknown) {
+            return Err(WorkError::SkipUnknown { disk: title(&device.disk), hint });
         }
     }
-    found
+    Ok(Skipped { found, unmatched })
 }
 
 /// Requirements on the disk that is to be written.
@@ -104,8 +157,13 @@ pub fn choose<'f>(found: &'f [BlockDevice], wanted: &Wanted) -> Result<&'f Disk,
     let Wanted { name, hints, bytes: needed } = wanted;
     let needed = *needed;
     let usable = || {
-        let meets = move |disk: &&Disk| (name.is_empty() || disk.name == *name) && hints.matches(disk);
-        found.iter().filter(|found| found.unusable.is_none()).map(|found| &found.disk).filter(meets)
+        let meets = move |found: &&BlockDevice| {
+            let BlockDevice { disk, identifier, unusable } = found;
+            unusable.is_none()
+                && (name.is_empty() || disk.name == *name)
+                && hints.judge(disk, identifier) == Verdict::Matches
+        };
+        found.iter().filter(meets).map(|found| &found.disk)
     };
     let Some(largest) = usable().max_by_key(|disk| disk.size_bytes) else {
         let wanted = match (name.is_empty(), hints.is_empty()) {

@@ -78,6 +78,17 @@ pub enum WorkError {
         /// The existing disks, and why each is unusable.
         found: String,
     },
+    /// It is not known whether a disk is one of those to skip.
+    #[error(
+        "disk {disk} does not tell what hint {hint} (from 0) of properties/skip_block_devices asks for, so it may be the \
+         disk to skip; no disk was changed; use a hint that every disk answers, such as name or size"
+    )]
+    SkipUnknown {
+        /// The disk.
+        disk: String,
+        /// The position of the hint.
+        hint: usize,
+    },
     /// The image does not fit on a disk.
     #[error("the image needs at least {needed} bytes, but disk {disk} has {size}")]
     TooLarge {
@@ -165,7 +176,7 @@ impl WorkError {
     #[must_use]
     pub const fn cause(&self) -> Cause {
         match self {
-            Self::NoDisk { .. } | Self::DiskHints { .. } => Cause::NoDisk,
+            Self::NoDisk { .. } | Self::DiskHints { .. } | Self::SkipUnknown { .. } => Cause::NoDisk,
             Self::TooLarge { .. } => Cause::ImageTooLarge,
             Self::Disk { .. } => Cause::DiskError,
             Self::Digest { .. } => Cause::ImageDigest,

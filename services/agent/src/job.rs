@@ -63,7 +63,7 @@ pub(crate) async fn run(
             let machine = machine.clone();
             let skipped = skipped(&instruction.skipped_disks)?;
             let wiped = task::spawn_blocking(move || wipe(&machine, &skipped)).await.map_err(ended)??;
-            note(entries, Mark::Wiped, if wiped.is_empty() { "no disks".to_owned() } else { wiped.join(", ") }, None);
+            note(entries, Mark::Wiped, wiped.summary(), None);
             Ok(())
         }
         Job::Inspect => {
@@ -82,8 +82,9 @@ async fn write_all(
     entries: &mpsc::UnboundedSender<Entry>,
 ) -> Result<(), WorkError> {
     let write = WriteJob::decode(write)?;
-    let found = disks::skip(disks::scan(machine), &write.skipped);
-    let disk = disks::choose(&found, &write.disk)?.clone();
+    let skipped = disks::skip(disks::scan(machine), &write.skipped)?;
+    skipped.say_unmatched(machine);
+    let disk = disks::choose(&skipped.found, &write.disk)?.clone();
     machine.say(format_args!("writing image {} to disk {}", write.name, disks::title(&disk)));
     let subject = format!("{} to {}", write.name, disk.name);
     let (chunks, stream) = mpsc::channel::<Chunk>(MAX_QUEUED_CHUNKS);

@@ -17,17 +17,40 @@ const EDGE_BYTES: u64 = 4 << 20;
 /// Number of zero bytes written at once.
 const ZEROS_BYTES: usize = 1 << 20;
 
-/// Wipes all disks that may be written and match none of the hints, and returns their names.
+/// What was wiped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wiped {
+    /// The names of the disks.
+    pub(crate) disks: Vec<String>,
+    /// The positions of the hints of disks to skip that no disk matches.
+    pub(crate) unmatched: Vec<usize>,
+}
+
+impl Wiped {
+    /// Describes it for the timeline.
+    pub(crate) fn summary(&self) -> String {
+        let disks = if self.disks.is_empty() { "no disks".to_owned() } else { self.disks.join(", ") };
+        if self.unmatched.is_empty() {
+            return disks;
+        }
+        let unmatched: Vec<String> = self.unmatched.iter().map(usize::to_string).collect();
+        format!("{disks}; no disk matches hint {} (from 0) of properties/skip_block_devices", unmatched.join(", "))
+    }
+}
+
+/// Wipes all disks that may be written and match none of the hints.
 ///
 /// # Errors
-/// [`WorkError::Disk`]: this disk was not wiped, the previous ones were.
-pub(crate) fn wipe(machine: &Machine, skipped: &[DiskHints]) -> Result<Vec<String>, WorkError> {
-    let disks = disks::usable(disks::skip(disks::scan(machine), skipped));
+/// [`WorkError::Disk`]: this disk was not wiped, the previous ones were. [`WorkError::SkipUnknown`]: none was wiped.
+pub(crate) fn wipe(machine: &Machine, skipped: &[DiskHints]) -> Result<Wiped, WorkError> {
+    let skipped = disks::skip(disks::scan(machine), skipped)?;
+    skipped.say_unmatched(machine);
+    let disks = disks::usable(skipped.found);
     for disk in &disks {
         wipe_one(machine, disk)?;
         machine.say(format_args!("wiped disk {}", disks::title(disk)));
     }
-    Ok(disks.into_iter().map(|disk| disk.name).collect())
+    Ok(Wiped { disks: disks.into_iter().map(|disk| disk.name).collect(), unmatched: skipped.unmatched })
 }
 
 fn wipe_one(machine: &Machine, disk: &Disk) -> Result<(), WorkError> {
@@ -120,7 +143,7 @@ mod tests {
         for name in ["vda", "vdb"] {
             std::fs::write(machine.disks.join(name), vec![7; 9 << 20]).unwrap();
         }
-        assert_eq!(wipe(&machine, &[]).unwrap(), ["vda", "vdb"]);
+        assert_eq!(wipe(&machine, &[]).unwrap().disks, ["vda", "vdb"]);
         for name in ["vda", "vdb"] {
             let left = std::fs::read(machine.disks.join(name)).unwrap();
             assert_eq!(left.len(), 9 << 20);
@@ -138,7 +161,32 @@ mod tests {
             std::fs::write(machine.disks.join(name), vec![7; 9 << 20]).unwrap();
         }
         let skipped = DiskHints::parse([("name", "/dev/vdb")]).unwrap();
-        assert_eq!(wipe(&machine, &[skipped]).unwrap(), ["vda"]);
+        assert_eq!(wipe(&machine, &[skipped]).unwrap().disks, ["vda"]);
         assert_eq!(std::fs::read(machine.disks.join("vdb")).unwrap(), vec![7; 9 << 20]);
+    }
+
+    #[test]
+    fn no_disk_is_wiped_if_one_does_not_tell_whether_it_is_to_be_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = |name: &str, serial: &str| Disk {
+            name: name.to_owned(),
+            serial: serial.to_owned(),
+            size_bytes: 9 * MIB,
+            ..Disk::default()
+        };
+        let hardware = Hardware { disks: vec![disk("vda", "S1"), disk("vdb", "")], ..Hardware::default() };
+        let machine = lay_out(folder.path(), &hardware).unwrap();
+        for name in ["vda", "vdb"] {
+            std::fs::write(machine.disks.join(name), vec![7; 9 << 20]).unwrap();
+        }
+        let error = wipe(&machine, &[DiskHints::parse([("serial", "S2")]).unwrap()]).unwrap_err();
+        assert!(matches!(error, WorkError::SkipUnknown { hint: 0, .. }), "{error}");
+        for name in ["vda", "vdb"] {
+            assert_eq!(std::fs::read(machine.disks.join(name)).unwrap(), vec![7; 9 << 20]);
+        }
+        // A hint that matches nothing is no error: the disk may have been taken out.
+        let none = DiskHints::parse([("name", "/dev/vdz")]).unwrap();
+        let right = Wiped { disks: vec!["vda".to_owned(), "vdb".to_owned()], unmatched: vec![0] };
+        assert_eq!(wipe(&machine, &[none]).unwrap(), right);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Source: Ironic 39, `common/utils.py` (`parse_root_device_hints`), and `oslo_utils/specs_matcher.py`. A text without an
 //! operator must be equal, in any case of letters. Sizes are in GiB. Of the hints, those are evaluated that the agent knows
-//! of a disk.
+//! of a disk. A serial number is compared with the disk's own and with its identifier (`wwid` of Linux), with and without the
+//! prefix of that: which of them Ironic's agent calls the serial number depends on the kind of the disk.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,8 @@ use crate::hardware::Disk;
 
 const GIB: u128 = 1 << 30;
 
+/// Hints that every agent evaluates.
+const OF_EVERY_AGENT: &[&str] = &["size", "rotational", "model", "serial", "name"];
 /// Hints that Ironic knows and that only its own agent evaluates.
 const ONLY_IRONICS_AGENT: &[&str] = &["by_path", "hctl", "vendor", "wwn", "wwn_vendor_extension", "wwn_with_extension"];
 /// Operators, those before others that they begin with.
@@ -32,6 +35,32 @@ const OPERATORS: &[&str] = &[
     "<",
     ">",
 ];
+
+/// Hints of Ironic's agent for disks that it leaves alone (ironic-python-agent 13, `hardware.py`, `get_skip_list_from_node`).
+const ONLY_IRONICS_AGENT_SKIPS: &str = "volume_name";
+/// Prefixes of identifiers of disks (Linux, `scsi_vpd_lun_id` of drivers/scsi/scsi_lib.c, and `wwid_show` of
+/// drivers/nvme/host/sysfs.c).
+const IDENTIFIER_PREFIXES: [&str; 5] = ["naa.", "eui.", "t10.", "uuid.", "nvme."];
+
+/// What hints say about a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It meets all conditions.
+    Matches,
+    /// There is a condition that it does not meet.
+    Differs,
+    /// A fact that a condition is about is not known of the disk; it meets the others.
+    Unknown,
+}
+
+/// Who evaluates hints, and what they select.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HintUse {
+    /// Whether Ironic's own agent evaluates them, or is not known yet not to.
+    pub by_ironics_agent: bool,
+    /// Whether they are of disks to skip.
+    pub skips: bool,
+}
 
 /// Conditions that a disk must all meet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -97,20 +126,36 @@ impl DiskHints {
         self.0.is_empty()
     }
 
-    /// Returns whether a disk meets all conditions.
+    /// Compares a disk with all conditions. `identifier` is the disk's `wwid`, or empty; a serial number that is equal to it
+    /// stands for one that is not known.
     #[must_use]
-    pub fn matches(&self, disk: &Disk) -> bool {
-        self.0.iter().all(|condition| condition.matches(disk))
+    pub fn judge(&self, disk: &Disk, identifier: &str) -> Verdict {
+        let of_each = || self.0.iter().map(|condition| condition.judge(disk, identifier));
+        if of_each().any(|verdict| verdict == Verdict::Differs) {
+            return Verdict::Differs;
+        }
+        of_each().find(|verdict| *verdict == Verdict::Unknown).unwrap_or(Verdict::Matches)
     }
 }
 
-/// Checks hints as their client gave them: it may have named an agent that evaluates all of Ironic's.
+/// Checks hints as their client gave them. What Ironic's own agent evaluates is left to it: the values are not checked, as it
+/// has more operators, and only the names are.
 ///
 /// # Errors
 /// [`DiskHintsError`]
-pub fn check(hints: &BTreeMap<String, String>, by_ironics_agent: bool) -> Result<(), DiskHintsError> {
-    let evaluated = hints.iter().filter(|(hint, _)| !by_ironics_agent || !ONLY_IRONICS_AGENT.contains(&hint.as_str()));
-    DiskHints::parse(evaluated.map(|(hint, value)| (hint.as_str(), value.as_str()))).map(drop)
+pub fn check(hints: &BTreeMap<String, String>, used: HintUse) -> Result<(), DiskHintsError> {
+    if !used.by_ironics_agent {
+        return DiskHints::parse(hints.iter().map(|(hint, value)| (hint.as_str(), value.as_str()))).map(drop);
+    }
+    let is_known = |hint: &str| {
+        OF_EVERY_AGENT.contains(&hint)
+            || ONLY_IRONICS_AGENT.contains(&hint)
+            || used.skips && hint == ONLY_IRONICS_AGENT_SKIPS
+    };
+    match hints.keys().find(|hint| !is_known(hint)) {
+        Some(unknown) => Err(DiskHintsError::Unknown(unknown.clone())),
+        None => Ok(()),
+    }
 }
 
 fn condition(hint: &str, value: &str) -> Result<Condition, DiskHintsError> {
@@ -130,14 +175,22 @@ fn condition(hint: &str, value: &str) -> Result<Condition, DiskHintsError> {
         "model" => TextField::Model,
         "serial" => TextField::Serial,
         "name" => TextField::Name,
-        known if ONLY_IRONICS_AGENT.contains(&known) => return Err(DiskHintsError::OnlyIronicsAgent(hint.to_owned())),
+        known if ONLY_IRONICS_AGENT.contains(&known) || known == ONLY_IRONICS_AGENT_SKIPS => {
+            return Err(DiskHintsError::OnlyIronicsAgent(hint.to_owned()));
+        }
         _ => return Err(DiskHintsError::Unknown(hint.to_owned())),
     };
     let (operator, rest) = operator(&text).unwrap_or(("s==", &text));
     let values: Vec<String> = match operator {
         "<or>" => rest.split("<or>").map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect(),
+        "<all-in>" => {
+            let rest = rest.trim();
+            let all = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(rest);
+            let separators = |c: char| c.is_whitespace() || ",'\"".contains(c);
+            vec![all.split(separators).filter(|value| !value.is_empty()).collect::<Vec<_>>().join(" ")]
+        }
         "<in>" | "s==" | "s!=" | "s<" | "s<=" | "s>" | "s>=" => vec![rest.trim().to_owned()],
-        _ => return Err(wrong("a text, which s==, s!=, <in> or <or> may precede")),
+        _ => return Err(wrong("a text, which s==, s!=, <in>, <all-in> or <or> may precede")),
     };
     if values.iter().all(String::is_empty) {
         return Err(wrong("a text that is not empty"));
@@ -174,26 +227,46 @@ fn size(text: &str) -> Option<Bounds> {
 }
 
 impl Condition {
-    fn matches(&self, disk: &Disk) -> bool {
+    fn judge(&self, disk: &Disk, identifier: &str) -> Verdict {
+        let verdict = |is_met: bool| if is_met { Verdict::Matches } else { Verdict::Differs };
         match self {
-            Self::Size(bounds) => bounds.contain(u128::from(disk.size_bytes)),
-            Self::Rotational(wanted) => disk.rotational == *wanted,
+            // A disk of which the size is not known has 0 bytes and is not used.
+            Self::Size(bounds) => verdict(bounds.contain(u128::from(disk.size_bytes))),
+            Self::Rotational(wanted) => verdict(disk.rotational == *wanted),
             Self::Text { of, operator, values } => {
-                let found = match of {
-                    TextField::Model => disk.model.trim().to_lowercase(),
-                    TextField::Serial => disk.serial.trim().to_lowercase(),
-                    TextField::Name => format!("/dev/{}", disk.name),
+                let (found, is_known) = match of {
+                    TextField::Model => (vec![disk.model.clone()], !disk.model.trim().is_empty()),
+                    TextField::Serial => serials(disk, identifier, values),
+                    TextField::Name => (vec![format!("/dev/{}", disk.name)], true),
                 };
-                // As in Ironic, a disk of which this is not known meets no condition on it.
-                !found.is_empty() && values.iter().any(|value| compare(operator, &found, value))
+                let found = found.iter().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
+                let is_met = |found: String| values.iter().any(|value| compare(operator, &found, value));
+                // All names of a disk must be others for it to be another disk.
+                let mut found = found.peekable();
+                let is_any = found.peek().is_some();
+                let is_met = if *operator == "s!=" { is_any && found.all(is_met) } else { found.any(is_met) };
+                if is_known || is_met && *operator != "s!=" { verdict(is_met) } else { Verdict::Unknown }
             }
         }
     }
 }
 
+/// Returns the texts that may be meant by the serial number of a disk, and whether the one that the values are about is among
+/// them.
+fn serials(disk: &Disk, identifier: &str, values: &[String]) -> (Vec<String>, bool) {
+    let lower = identifier.trim().to_lowercase();
+    let without_prefix = IDENTIFIER_PREFIXES.iter().find_map(|prefix| lower.strip_prefix(prefix)).unwrap_or_default();
+    let is_of_identifier =
+        |value: &String| IDENTIFIER_PREFIXES.iter().any(|prefix| value.starts_with(prefix)) && !lower.is_empty();
+    let has_serial = !disk.serial.trim().is_empty() && disk.serial != identifier;
+    let texts = vec![disk.serial.clone(), lower.clone(), without_prefix.to_owned()];
+    (texts, has_serial || values.iter().all(is_of_identifier))
+}
+
 fn compare(operator: &str, found: &str, value: &str) -> bool {
     match operator {
         "<in>" => found.contains(value),
+        "<all-in>" => value.split(' ').all(|part| found.contains(part)),
         "s!=" => found != value,
         "s<" => found < value,
         "s<=" => found <= value,
@@ -249,6 +322,8 @@ mod tests {
             ("model", "<in> samsung", "specs_matcher", true),
             ("model", "<or> Intel <or> samsung ssd 860", "specs_matcher", true),
             ("model", "<or> Intel <or> Toshiba", "specs_matcher", false),
+            ("model", "<all-in> samsung 860", "specs_matcher", true),
+            ("model", "<all-in> samsung 970", "specs_matcher", false),
             ("name", "/dev/sdb", "Metal3 deviceName", true),
             ("name", "s== /dev/sda", "Metal3", false),
             ("rotational", "False", "Metal3", true),
@@ -262,7 +337,8 @@ mod tests {
             ("size", "<range-in> [ 90 100 )", "specs_matcher", false),
         ] {
             let hints = DiskHints::parse([(hint, value)]).unwrap_or_else(|error| panic!("{source}: {error}"));
-            assert_eq!(hints.matches(&disk()), right, "{hint} {value} ({source})");
+            let verdict = if right { Verdict::Matches } else { Verdict::Differs };
+            assert_eq!(hints.judge(&disk(), ""), verdict, "{hint} {value} ({source})");
         }
     }
 
@@ -278,7 +354,7 @@ mod tests {
             ("rotational", "perhaps"),
             ("serial", ""),
             ("serial", "s=="),
-            ("model", "<all-in> a b"),
+            ("model", "<all-in>"),
             ("wwn", "0x5000"),
             ("hctl", "1:0:0:0"),
             ("colour", "red"),
@@ -290,20 +366,65 @@ mod tests {
     #[test]
     fn all_conditions_must_be_met_and_what_is_unknown_of_a_disk_meets_none() {
         let both = DiskHints::parse([("size", "100"), ("serial", "other")]).unwrap();
-        assert!(!both.matches(&disk()));
-        let unknown = Disk { serial: String::new(), ..disk() };
-        assert!(!DiskHints::parse([("serial", "s!= x")]).unwrap().matches(&unknown));
-        assert!(DiskHints::default().is_empty() && DiskHints::default().matches(&unknown));
+        assert_eq!(both.judge(&disk(), ""), Verdict::Differs);
+        let unknown = Disk { serial: String::new(), model: String::new(), ..disk() };
+        assert!(DiskHints::default().is_empty());
+        for (hints, source, right) in [
+            (&[][..], "no hints", Verdict::Matches),
+            (&[("serial", "s!= x")], "another serial number", Verdict::Unknown),
+            (&[("serial", "x")], "a serial number", Verdict::Unknown),
+            (&[("model", "<in> x")], "a model", Verdict::Unknown),
+            (&[("serial", "x"), ("size", "1")], "another condition is not met", Verdict::Differs),
+            (&[("serial", "x"), ("size", "100")], "another condition is met", Verdict::Unknown),
+            (&[("name", "/dev/sdb")], "what is known", Verdict::Matches),
+        ] {
+            assert_eq!(DiskHints::parse(hints.iter().copied()).unwrap().judge(&unknown, ""), right, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_serial_number_is_that_of_the_disk_or_its_identifier() {
+        use Verdict::{Differs, Matches, Unknown};
+        const NAA: &str = "naa.5002538e40a1b2c3";
+        for (serial, identifier, value, source, right) in [
+            ("S5H7NS0N", NAA, "S5H7NS0N", "SCSI: the unit serial number", Matches),
+            ("S5H7NS0N", NAA, NAA, "the identifier, as earlier inventories have it", Matches),
+            ("S5H7NS0N", NAA, "5002538E40A1B2C3", "udev's ID_SERIAL_SHORT of a SAS disk", Matches),
+            ("S5H7NS0N", NAA, "OTHER", "another disk", Differs),
+            ("S5H7NS0N", NAA, "s!= S5H7NS0N", "all but this one", Differs),
+            ("S5H7NS0N", NAA, "s!= OTHER", "all but another", Matches),
+            (NAA, NAA, "S5H7NS0N", "the disk tells only its identifier", Unknown),
+            (NAA, NAA, "naa.1", "the identifier of another disk", Differs),
+            (NAA, NAA, NAA, "the identifier", Matches),
+            (NAA, NAA, "s!= S5H7NS0N", "it may be that one", Unknown),
+            ("", "", "S5H7NS0N", "nothing is known", Unknown),
+            ("", "", "naa.1", "nothing is known, and an identifier is named", Unknown),
+        ] {
+            let disk = Disk { serial: serial.to_owned(), ..disk() };
+            let hints = DiskHints::parse([("serial", value)]).unwrap();
+            assert_eq!(hints.judge(&disk, identifier), right, "{value}: {source}");
+        }
     }
 
     #[test]
     fn hints_of_ironics_own_agent_are_accepted_where_it_is_the_one_that_runs() {
-        let hints = |name: &str| BTreeMap::from([(name.to_owned(), "x".to_owned())]);
-        for name in ONLY_IRONICS_AGENT {
-            assert_eq!(check(&hints(name), true), Ok(()), "{name}");
-            assert_eq!(check(&hints(name), false), Err(DiskHintsError::OnlyIronicsAgent((*name).to_owned())));
+        let only_ironics = |name: &str| Err(DiskHintsError::OnlyIronicsAgent(name.to_owned()));
+        let unknown = |name: &str| Err(DiskHintsError::Unknown(name.to_owned()));
+        for (name, value, skips, source, by_ironics, by_ours) in [
+            ("wwn", "x", false, "a hint that the other agent does not know", Ok(()), only_ironics("wwn")),
+            ("hctl", "x", true, "the same, for a disk to skip", Ok(()), only_ironics("hctl")),
+            ("volume_name", "x", true, "ipa: get_skip_list_from_node", Ok(()), only_ironics("volume_name")),
+            ("volume_name", "x", false, "no root device hint", unknown("volume_name"), only_ironics("volume_name")),
+            ("colour", "x", true, "no hint", unknown("colour"), unknown("colour")),
+            ("serial", "S1", true, "a text", Ok(()), Ok(())),
+        ] {
+            let hints = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            assert_eq!(check(&hints, HintUse { by_ironics_agent: true, skips }), by_ironics, "{name}: {source}");
+            assert_eq!(check(&hints, HintUse { by_ironics_agent: false, skips }), by_ours, "{name}: {source}");
         }
-        assert!(check(&hints("size"), true).is_err());
-        assert!(check(&hints("colour"), true).is_err());
+        for (name, value) in [("model", "<all-in> samsung ssd"), ("size", "int(1)"), ("serial", "<regex> x")] {
+            let hints = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            assert_eq!(check(&hints, HintUse { by_ironics_agent: true, skips: false }), Ok(()), "{name} {value}");
+        }
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! [`InstanceInfo`] reads those that act.
 
-use domain::{disk_hints, driver::Driver, power::BootMode};
+use domain::{
+    disk_hints::{self, HintUse},
+    driver::Driver,
+    power::BootMode,
+};
 use keyspace::value::{ExtraFields, InstanceInfo, Properties};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error};
@@ -119,23 +123,32 @@ pub const KEYS: &[Key] = &[
 ///
 /// # Errors
 /// 400 with the key, the reason and what to do.
-pub fn check(driver: Driver, info: Option<&Value>, properties: Option<&Value>) -> Result<(), Error> {
-    let fields = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
-    let (info, properties): (Map<_, _>, Map<_, _>) = (fields(info), fields(properties));
-    if driver == Driver::FakeHardware {
-        return Ok(());
-    }
-    refuse("instance_info", KEYS, driver, &info)?;
-    capabilities::check("instance_info", &info)?;
+pub fn check(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
+    let Some(info) = info.and_then(Value::as_object).filter(|_| driver != Driver::FakeHardware) else { return Ok(()) };
+    refuse("instance_info", KEYS, driver, info)?;
+    capabilities::check("instance_info", info)?;
     capabilities::check_boot_mode(
         "instance_info/deploy_boot_mode",
         info.get("deploy_boot_mode").and_then(Value::as_str),
     )?;
+    let info = ExtraFields::from(info.clone());
+    let used = HintUse { by_ironics_agent: true, skips: false };
+    let checked = disk_hints::check(&InstanceInfo::of(&info).root_device(), used);
+    checked.map_err(|error| Class::Invalid.error(format!("instance_info/root_device is invalid: {error}")))
+}
+
+/// Checks that the boot modes of `instance_info` and of `properties` are the same.
+///
+/// # Errors
+/// 400 with both and what to do.
+pub fn check_boot_modes(driver: Driver, info: Option<&Value>, properties: Option<&Value>) -> Result<(), Error> {
+    if driver == Driver::FakeHardware {
+        return Ok(());
+    }
+    let fields = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
+    let (info, properties): (Map<_, _>, Map<_, _>) = (fields(info), fields(properties));
     let (info, properties) = (ExtraFields::from(info), ExtraFields::from(properties));
     let (info, properties) = (InstanceInfo::of(&info), Properties::of(&properties));
-    if let Err(error) = disk_hints::check(&info.root_device(), true) {
-        return Err(Class::Invalid.error(format!("instance_info/root_device is invalid: {error}")));
-    }
     match info.boot_mode().zip(properties.boot_mode()) {
         Some((wanted, has)) if wanted != has => Err(Class::Invalid.error(format!(
             "the boot mode {} of instance_info contradicts properties/capabilities, which has boot_mode:{}; change one of \

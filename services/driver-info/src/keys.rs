@@ -174,6 +174,15 @@ pub const KEYS: &[Key] = &[
 pub fn check(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
     let Some(info) = info.and_then(Value::as_object).filter(|_| driver != Driver::FakeHardware) else { return Ok(()) };
     refuse("driver_info", KEYS, driver, info)?;
+    check_values(driver, Some(&Value::from(info.clone())))
+}
+
+/// Checks the values of the keys that act.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_values(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
+    let Some(info) = info.and_then(Value::as_object).filter(|_| driver != Driver::FakeHardware) else { return Ok(()) };
     if let Some(value) = given(info, "force_persistent_boot_device")
         && boot_persistence(value).is_none()
     {

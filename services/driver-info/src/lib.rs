@@ -17,7 +17,7 @@ pub mod redfish;
 mod values;
 
 use domain::{
-    disk_hints,
+    disk_hints::{self, HintUse},
     driver::Driver,
     id::NodeId,
     kernel_arguments::KernelArgumentsError,
@@ -50,12 +50,22 @@ impl Change<'_> {
         self.before.is_none_or(|before| before.get(field) != self.after.get(field))
     }
 
+    /// The members of a dictionary whose values the change sets; all of them for a new driver.
+    fn changed(&self, name: &str) -> Map<String, Value> {
+        let members = |fields: &Map<String, Value>| fields.get(name).and_then(Value::as_object).cloned();
+        let mut changed = members(self.after).unwrap_or_default();
+        if let Some(before) = self.before.filter(|_| !self.is_of("driver")).and_then(members) {
+            changed.retain(|key, value| before.get(key) != Some(value));
+        }
+        changed
+    }
+
     fn dictionary(fields: &Map<String, Value>, name: &str) -> ExtraFields {
         fields.get(name).and_then(Value::as_object).cloned().map(ExtraFields::from).unwrap_or_default()
     }
 }
 
-/// Checks the dictionaries that a change touches. What a node has had since before is not refused anew.
+/// Checks the dictionaries that a change touches. What a node has had since before is not refused anew, also in these.
 ///
 /// # Errors
 /// 400 with the key, the reason and what to do.
@@ -71,13 +81,17 @@ pub fn check(change: &Change<'_>) -> Result<(), Error> {
         }
     }
     if changes_driver || change.is_of("driver_info") {
-        keys::check(driver, after.get("driver_info"))?;
+        keys::refuse("driver_info", keys::KEYS, driver, &change.changed("driver_info"))?;
+        keys::check_values(driver, after.get("driver_info"))?;
     }
     if changes_driver || change.is_of("properties") {
-        properties::check(driver, node, after.get("properties"))?;
+        properties::check(driver, node, Some(&change.changed("properties").into()))?;
+    }
+    if changes_driver || change.is_of("instance_info") {
+        instance_info::check(driver, Some(&change.changed("instance_info").into()))?;
     }
     if changes_driver || change.is_of("instance_info") || change.is_of("properties") {
-        instance_info::check(driver, after.get("instance_info"), after.get("properties"))?;
+        instance_info::check_boot_modes(driver, after.get("instance_info"), after.get("properties"))?;
     }
     Ok(())
 }
@@ -89,10 +103,12 @@ pub fn check(change: &Change<'_>) -> Result<(), Error> {
 pub fn check_disks(driver: Driver, spec: &NodeSpec) -> Result<(), Error> {
     let by_ironics_agent = ironic_ramdisk(driver, spec)?.is_some();
     let skipped = Properties::of(&spec.properties).skipped_disks();
-    let all = skipped.iter().map(|hints| ("properties/skip_block_devices", hints));
+    let all = skipped.iter().map(|hints| ("properties/skip_block_devices", hints, true));
     let root_device = spec.root_device();
-    for (key, hints) in all.chain([("root_device", &root_device)]).filter(|_| driver != Driver::FakeHardware) {
-        let checked = disk_hints::check(hints, by_ironics_agent);
+    for (key, hints, skips) in
+        all.chain([("root_device", &root_device, false)]).filter(|_| driver != Driver::FakeHardware)
+    {
+        let checked = disk_hints::check(hints, HintUse { by_ironics_agent, skips });
         checked.map_err(|error| Class::Invalid.error(format!("{key} of the node cannot be used: {error}")))?;
     }
     Ok(())
@@ -284,8 +300,48 @@ mod tests {
                 Some(key) => assert!(checked.unwrap_err().contains(key), "{change}"),
             }
         }
+        let since_before = before;
+        // The same in the dictionary that changes: only what is set anew is refused.
+        let old = |kernel: &str, more: Value| {
+            let mut info = fields(json!({"kernel": kernel, "boot_iso": "http://h/i"}));
+            info.extend(fields(more));
+            json!(info)
+        };
+        let fields_of = |info: Value, capabilities: &str| {
+            fields(json!({"driver": "ipmi", "instance_info": info, "driver_info": {"ipmi_bridging": "dual"},
+                          "properties": {"capabilities": capabilities, "inject_files": "x"}}))
+        };
+        let before = fields_of(old("k", json!({})), "");
+        for (info, capabilities, source, right) in [
+            (old("k", json!({})), "raid:1", "properties change", None),
+            (json!({"kernel": "k"}), "", "another key is removed", None),
+            (old("k", json!({"image_source": "http://h/i"})), "", "another key is set", None),
+            (old("other", json!({})), "", "the value changes", Some("instance_info/kernel")),
+            (old("k", json!({"ramdisk": "r"})), "", "a refused key is added", Some("instance_info/ramdisk")),
+            (
+                old("k", json!({"deploy_boot_mode": "uefi"})),
+                "boot_mode:bios",
+                "they contradict",
+                Some("contradicts properties"),
+            ),
+        ] {
+            let after = fields_of(info, capabilities);
+            let change = Change { node, driver: Driver::Ipmi, before: Some(&before), after: &after };
+            match (check(&change).map_err(|error| error.text), right) {
+                (checked, None) => assert_eq!(checked, Ok(()), "{source}"),
+                (checked, Some(why)) => assert!(checked.clone().unwrap_err().contains(why), "{source}: {checked:?}"),
+            }
+        }
+        let before = fields_of(json!({"deploy_boot_mode": "uefi"}), "");
+        let after = fields_of(json!({"deploy_boot_mode": "uefi"}), "boot_mode:bios");
+        let change = Change { node, driver: Driver::Ipmi, before: Some(&before), after: &after };
+        assert!(check(&change).unwrap_err().text.contains("contradicts properties"), "properties alone change");
+        let mut after = before.clone();
+        after.insert("driver_info".to_owned(), json!({"ipmi_bridging": "dual", "ipmi_address": "10.0.0.1"}));
+        let change = Change { node, driver: Driver::Ipmi, before: Some(&before), after: &after };
+        assert_eq!(check(&change).map_err(|error| error.text), Ok(()), "ipmi_bridging is from before");
         // What a node of this driver has had since before is not refused because something else changes.
-        let mut before = before;
+        let mut before = since_before;
         before.insert("driver".to_owned(), json!("ipmi"));
         let mut after = before.clone();
         after.insert("name".to_owned(), json!("b"));

@@ -2,7 +2,11 @@
 //!
 //! [`Properties`] reads those that act.
 
-use domain::{disk_hints, driver::Driver, id::NodeId};
+use domain::{
+    disk_hints::{self, HintUse},
+    driver::Driver,
+    id::NodeId,
+};
 use keyspace::value::{ExtraFields, Properties};
 use serde_json::{Map, Value};
 use wire_ironic::error::{Class, Error};
@@ -55,10 +59,11 @@ pub fn check(driver: Driver, node: NodeId, properties: Option<&Value>) -> Result
     let fields = ExtraFields::from(properties.clone());
     let fields = Properties::of(&fields);
     let root_device = [fields.root_device()];
-    let of_root = root_device.iter().map(|hints| ("root_device", hints));
+    let of_root = root_device.iter().map(|hints| ("root_device", hints, false));
     let skipped = fields.skipped_disks();
-    for (key, hints) in of_root.chain(skipped.iter().map(|hints| ("skip_block_devices", hints))) {
-        if let Err(error) = disk_hints::check(hints, true) {
+    for (key, hints, skips) in of_root.chain(skipped.iter().map(|hints| ("skip_block_devices", hints, true))) {
+        // Another agent may be named until the node is deployed.
+        if let Err(error) = disk_hints::check(hints, HintUse { by_ironics_agent: true, skips }) {
             return Err(Class::Invalid.error(format!("properties/{key} is invalid: {error}")));
         }
     }

@@ -1,7 +1,8 @@
 use super::*;
 
 fn disk(name: &str, gib: u64) -> BlockDevice {
-    BlockDevice { disk: Disk { name: name.to_owned(), size_bytes: gib << 30, ..Disk::default() }, unusable: None }
+    let disk = Disk { name: name.to_owned(), size_bytes: gib << 30, ..Disk::default() };
+    BlockDevice { disk, identifier: String::new(), unusable: None }
 }
 
 fn chosen(found: &[BlockDevice], name: &str, gib: u64) -> String {
@@ -41,8 +42,8 @@ fn a_root_device_hint_selects_the_disk_and_none_is_written_if_none_matches() {
     assert_eq!(error.cause().word(), "NO_DISK");
     assert!(error.to_string().contains("root device hints (properties/root_device); found sda"), "{error}");
     // A disk that is skipped is not written either.
-    let left = skip(found.to_vec(), &[DiskHints::parse([("name", "/dev/sdb")]).unwrap()]);
-    assert!(chosen("size", ">= 500", &left).unwrap_err().to_string().contains("skip_block_devices"));
+    let left = skip(found.to_vec(), &[DiskHints::parse([("name", "/dev/sdb")]).unwrap()]).unwrap();
+    assert!(chosen("size", ">= 500", &left.found).unwrap_err().to_string().contains("skip_block_devices"));
 }
 
 #[test]
@@ -64,4 +65,55 @@ fn where_there_is_no_disk_the_operator_hears_what_there_is() {
          sdc (1073741824 bytes; is read-only), sdd (0 bytes; is empty), \
          sr0 (4608 bytes; is not a physical disk)"
     );
+}
+
+#[test]
+fn the_serial_number_of_a_scsi_disk_is_read_from_its_page() {
+    let page = |serial: &str| [&[0, 0x80, 0, u8::try_from(serial.len()).unwrap()], serial.as_bytes()].concat();
+    for (page, source, right) in [
+        (page("S5H7NS0N"), "SPC-4 §7.8.10", Some("S5H7NS0N")),
+        (page("     S5H7NS0N"), "SAT-4 §10.3.3: aligned to the right", Some("S5H7NS0N")),
+        (page("S5H7NS0N\0\0 "), "padded", Some("S5H7NS0N")),
+        ([page("S5H7NS0N"), b"more".to_vec()].concat(), "bytes after its end", Some("S5H7NS0N")),
+        (page("S5H7NS0N")[..8].to_vec(), "cut", Some("S5H7")),
+        (page(""), "no serial number", Some("")),
+        ([0, 0x83, 0, 1, b'x'].to_vec(), "another page", None),
+        (vec![0, 0x80, 0], "no header", None),
+        (vec![], "no page", None),
+    ] {
+        assert_eq!(serial_of_page(&page).as_deref(), right, "{source}");
+    }
+}
+
+#[test]
+fn a_scsi_disk_is_skipped_by_its_serial_number_and_by_its_identifier() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = folder.path().join("sys/block/sda/device");
+    fs::create_dir_all(&device).unwrap();
+    fs::write(folder.path().join("sys/block/sda/size"), "2097152\n").unwrap();
+    fs::write(device.join("wwid"), "naa.5002538e40a1b2c3\n").unwrap();
+    let with_page = [&[0, 0x80, 0, 10][..], b"  S5H7NS0N"].concat();
+    // The page, the hint, and whether the disk is skipped; `None` if that is not known.
+    for (page, value, right) in [
+        (Some(&with_page), "S5H7NS0N", Some(true)),
+        (Some(&with_page), "naa.5002538e40a1b2c3", Some(true)),
+        (Some(&with_page), "S5H7NS0M", Some(false)),
+        (None, "S5H7NS0N", None),
+        (None, "naa.5002538e40a1b2c3", Some(true)),
+        (None, "naa.5002538e40a1b2c4", Some(false)),
+    ] {
+        match page {
+            Some(page) => fs::write(device.join("vpd_pg80"), page).unwrap(),
+            None => drop(fs::remove_file(device.join("vpd_pg80"))),
+        }
+        let hints = DiskHints::parse([("serial", value)]).unwrap();
+        match (skip(scan(&Machine::at(folder.path())), &[hints]), right) {
+            (Ok(Skipped { found, unmatched }), Some(right)) => {
+                assert_eq!(found.first().unwrap().unusable.is_some(), right, "{value}");
+                assert_eq!(unmatched.is_empty(), right, "{value}");
+            }
+            (Err(error), None) => assert_eq!(error.cause().word(), "NO_DISK", "{error}"),
+            (found, _) => panic!("{value}: {found:?}"),
+        }
+    }
 }

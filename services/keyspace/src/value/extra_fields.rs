@@ -107,6 +107,19 @@ fn capabilities(fields: &ExtraFields) -> impl Iterator<Item = (&str, &str)> {
     of_text.chain(members.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))))
 }
 
+/// All capabilities and their values: as [`capabilities`] reads them, or an object as JSON text
+/// (`ironic/common/utils.py`, `parse_instance_info_capabilities`).
+fn all_capabilities(fields: &ExtraFields) -> Vec<(String, String)> {
+    let value = fields.0.get("capabilities");
+    let text = value.and_then(Value::as_str).map(str::trim).filter(|text| text.starts_with('{'));
+    let parsed: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
+    if let Some(members) = parsed.as_ref().or(value).and_then(Value::as_object) {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        return members.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+    }
+    capabilities(fields).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
 /// Hints for a disk, by name. What is no object of texts, numbers and Booleans becomes a hint that does not exist, so that it
 /// is refused where it is evaluated.
 fn disk_hints(value: &Value) -> BTreeMap<String, String> {

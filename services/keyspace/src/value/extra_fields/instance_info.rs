@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::power::BootMode;
 use serde_json::Value;
 
-use super::{ExtraFields, capabilities, disk_hints, properties::boot_mode};
+use super::{ExtraFields, all_capabilities, disk_hints, properties::boot_mode};
 
 const TRAITS: &str = "traits";
 
@@ -73,14 +73,7 @@ impl<'a> InstanceInfo<'a> {
     /// (`ironic/common/utils.py`, `parse_instance_info_capabilities`).
     #[must_use]
     pub fn capabilities(self) -> Vec<(String, String)> {
-        let value = self.0.as_map().get("capabilities");
-        let text = value.and_then(Value::as_str).map(str::trim).filter(|text| text.starts_with('{'));
-        let parsed = text.and_then(|text| serde_json::from_str(text).ok());
-        if let Some(members) = parsed.as_ref().or(value).and_then(Value::as_object) {
-            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            return members.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-        }
-        capabilities(self.0).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        all_capabilities(self.0)
     }
 
     /// The firmware interface that the instance boots with, by its capability or by the older key `deploy_boot_mode`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::power::BootMode;
 use serde_json::Value;
 
-use super::{ExtraFields, capabilities, disk_hints};
+use super::{ExtraFields, all_capabilities, capabilities, disk_hints};
 
 /// Reads `properties`.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,8 @@ impl<'a> Properties<'a> {
     /// The firmware interface that the node is to boot with. `None` if the capability `boot_mode` names none.
     #[must_use]
     pub fn boot_mode(self) -> Option<BootMode> {
-        boot_mode(self.capabilities().find(|(name, _)| *name == "boot_mode")?.1)
+        let capabilities = all_capabilities(self.0);
+        boot_mode(&capabilities.iter().find(|(name, _)| name == "boot_mode")?.1)
     }
 
     /// Hints for the disk that an image is written to, by name. Empty if there are none.
@@ -95,6 +96,7 @@ mod tests {
             ("boot_option:local,boot_mode:bios", Some(BootMode::Bios)),
             ("boot_mode:uefi", Some(BootMode::Uefi)),
             ("boot_mode:other", None),
+            ("{\"boot_mode\": \"bios\"}", Some(BootMode::Bios)),
             ("", None),
         ] {
             let fields = properties(json!({"capabilities": capabilities}));
