@@ -40,6 +40,9 @@ const DISKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often to look for disks.
 const DISKS_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// What this agent is able to do, as `HelloRequest.feature_level` defines it.
+const FEATURE_LEVEL: u32 = 1;
+
 /// Runs the agent: calls the mesh, executes its instruction, and stays until the machine is switched off.
 ///
 /// Dropping the future or stopping the host is equivalent to a power failure: the work ends, and a partially written
@@ -104,7 +107,7 @@ impl Agent {
         let mut client = AgentServiceClient::new(self.client.connect(endpoint).await?);
         let (node, generation) = (self.boot.node.to_string(), self.boot.generation.number());
         let boot_token = self.boot.boot_token.expose().to_vec();
-        let hello = HelloRequest { node: node.clone(), generation, boot_token };
+        let hello = HelloRequest { node: node.clone(), generation, boot_token, feature_level: FEATURE_LEVEL };
         timeout(CALL_TIMEOUT, client.hello(hello)).await.map_err(late)??;
         let hardware = Some(report(&self.machine).into());
         timeout(CALL_TIMEOUT, client.report(ReportRequest { node, generation, hardware })).await.map_err(late)??;

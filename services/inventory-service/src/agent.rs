@@ -1,6 +1,9 @@
 //! Authenticates agents, gives them instructions, and stores their results.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use domain::{
     failure::{Cause, Failure},
@@ -17,9 +20,10 @@ use keyspace::{
     key::Scope,
     seal::{Place, Sealer},
     store::Versioned,
-    value::{AgentSeen, AgentWork, BootDecision, Properties, Work},
+    value::{AgentSeen, AgentWork, BootDecision, NodeSpec, Properties, Work},
 };
 use mesh::{Mesh, WorkGuard};
+use parking_lot::Mutex;
 use proto::agent::v1 as wire;
 use service_kit::{Host, clock, timeline::Timeline};
 use sha2::{Digest as _, Sha256};
@@ -27,6 +31,9 @@ use subtle::ConstantTimeEq as _;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::{Error, heartbeats::Heartbeats, metrics, report};
+
+/// Feature level of agents that evaluate hints for disks (`HelloRequest.feature_level`).
+const DISK_HINTS_LEVEL: u32 = 1;
 
 /// The identity that an agent claims on every call.
 #[derive(Debug, Clone)]
@@ -52,6 +59,8 @@ pub(crate) struct Agents {
     pub(crate) timeline: Timeline,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) host: Host,
+    /// Feature levels of the agents that called this replica.
+    pub(crate) feature_levels: Arc<Mutex<HashMap<NodeId, u32>>>,
 }
 
 impl Agents {
@@ -65,7 +74,7 @@ impl Agents {
     }
 
     /// Binds the boot to the caller's key if the boot token is right. Idempotent for the same key.
-    pub(crate) async fn hello(&self, caller: &Caller, token: &[u8]) -> Result<(), Error> {
+    pub(crate) async fn hello(&self, caller: &Caller, token: &[u8], feature_level: u32) -> Result<(), Error> {
         let node = caller.node;
         let guard = self.mesh.begin_work(node)?;
         let decision = self.decision(caller).ok_or(Error::BootToken(node))?;
@@ -79,6 +88,7 @@ impl Agents {
         let known = self.seen(node);
         if let Some(bound) = known.as_ref().filter(|known| known.value.generation == caller.generation) {
             if bound.value.key == caller.key {
+                self.feature_levels.lock().insert(node, feature_level);
                 return Ok(());
             }
             metrics::hello("two machines");
@@ -100,6 +110,7 @@ impl Agents {
             .put(&key, &seen, Expect::same(known.as_ref()))
             .map_err(mesh::Error::from)?;
         self.mesh.commit(change).await?;
+        self.feature_levels.lock().insert(node, feature_level);
         metrics::hello("bound");
         self.timeline.note(node, caller.generation, Mark::AgentHello, "");
         self.heartbeats.record(node);
@@ -132,23 +143,42 @@ impl Agents {
         Ok(())
     }
 
-    /// Starts the work of a bound agent. Returns the guard for it and the instruction.
-    pub(crate) fn begin(&self, caller: &Caller) -> Result<(WorkGuard, wire::WorkResponse), Error> {
+    /// Starts the work of a bound agent. Returns the guard for it and the instruction. An agent that would ignore a part of
+    /// the instruction gets none, and the work fails.
+    pub(crate) async fn begin(&self, caller: &Caller) -> Result<(WorkGuard, wire::WorkResponse), Error> {
         let guard = self.mesh.begin_work(caller.node)?;
         let bound = self.bound(caller)?;
-        let instruction = if bound.value.work == AgentWork::Underway {
-            self.instruction(caller)?
-        } else {
-            wire::work_response::Instruction::Rest(wire::work_response::Rest {})
-        };
-        Ok((guard, wire::WorkResponse { instruction: Some(instruction) }))
+        let rest = wire::work_response::Instruction::Rest(wire::work_response::Rest {});
+        let instruction =
+            if bound.value.work == AgentWork::Underway { self.instruction(caller)? } else { rest.clone() };
+        let level = self.feature_levels.lock().get(&caller.node).copied().unwrap_or(0);
+        if level >= needed_level(&instruction) {
+            return Ok((guard, wire::WorkResponse { instruction: Some(instruction) }));
+        }
+        let text = "the agent ramdisk is older than this service and would ignore root_device and skip_block_devices of the \
+                    node, so nothing was written or wiped; build the ramdisk anew, and register it for the rack";
+        self.timeline.note(caller.node, caller.generation, Mark::AgentRefused, text);
+        let failure = Failure { cause: Cause::RamdiskMissing, text: text.to_owned(), at: clock::now() };
+        let seen = AgentSeen { work: AgentWork::Failed { failure }, reaches: 0, ..bound.value.clone() };
+        self.write(&guard, caller, &bound, seen).await?;
+        Ok((guard, wire::WorkResponse { instruction: Some(rest) }))
+    }
+
+    /// Returns what clients set at a node.
+    ///
+    /// # Errors
+    /// [`Error::NodeUnreadable`]: it may name disks that must not be written.
+    pub(crate) fn node_spec(&self, node: NodeId) -> Result<NodeSpec, Error> {
+        let (key, view) = (key::node_spec(self.rack, node), self.mesh.view());
+        // In this order, a record that is created meanwhile is an error once, and not a node without one.
+        let read = view.get(&key).map(|read| read.value.spec);
+        spec_of(read, view.has(&key)).ok_or(Error::NodeUnreadable(node))
     }
 
     fn instruction(&self, caller: &Caller) -> Result<wire::work_response::Instruction, Error> {
         let node = caller.node;
         let decision = self.decision(caller).ok_or(Error::BootToken(node))?.value;
-        let spec = self.mesh.view().get(&key::node_spec(self.rack, node)).map(|read| read.value.spec);
-        let spec = spec.unwrap_or_default();
+        let spec = self.node_spec(node)?;
         let skipped = Properties::of(&spec.properties).skipped_disks().into_iter();
         let skipped_disks: Vec<_> = skipped.map(disk_hints).collect();
         let (name, digest, encoding, unpacked_size, config_drive) = match decision.work {
@@ -256,6 +286,25 @@ impl Agents {
     }
 }
 
+/// Returns what is set at a node whose record was read, or which has none. `None` if its record cannot be read.
+fn spec_of(read: Option<NodeSpec>, exists: bool) -> Option<NodeSpec> {
+    if exists { read } else { Some(read.unwrap_or_default()) }
+}
+
+/// Returns the least feature level of an agent that carries out an instruction.
+const fn needed_level(instruction: &wire::work_response::Instruction) -> u32 {
+    use wire::work_response::Instruction;
+    match instruction {
+        Instruction::Write(wire::Write { root_device, skipped_disks, .. })
+            if root_device.is_some() || !skipped_disks.is_empty() =>
+        {
+            DISK_HINTS_LEVEL
+        }
+        Instruction::Wipe(wire::Wipe { skipped_disks }) if !skipped_disks.is_empty() => DISK_HINTS_LEVEL,
+        Instruction::Write(_) | Instruction::Wipe(_) | Instruction::Rest(_) | Instruction::Inspect(_) => 0,
+    }
+}
+
 /// Hints for a disk, as the agent is sent them.
 fn disk_hints(hints: BTreeMap<String, String>) -> wire::DiskHints {
     wire::DiskHints { hints: hints.into_iter().collect() }
@@ -276,4 +325,38 @@ pub(crate) enum AgentEvent {
     Reboots(u32),
     /// The work failed.
     Failed(Failure),
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::work_response::Instruction;
+
+    use super::*;
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_a_node_without_one() {
+        let named = || NodeSpec { maintenance: true, ..NodeSpec::default() };
+        assert_eq!(spec_of(Some(named()), true), Some(named()));
+        assert_eq!(spec_of(None, false), Some(NodeSpec::default()));
+        assert_eq!(spec_of(None, true), None, "it may name disks to skip");
+    }
+
+    #[test]
+    fn an_instruction_with_hints_for_disks_needs_an_agent_that_evaluates_them() {
+        let hints = || wire::DiskHints { hints: [("serial".to_owned(), "S1".to_owned())].into() };
+        let write = |root_device, skipped_disks| {
+            Instruction::Write(wire::Write { root_device, skipped_disks, ..wire::Write::default() })
+        };
+        for (instruction, source, right) in [
+            (Instruction::Wipe(wire::Wipe { skipped_disks: vec![hints()] }), "a disk to skip", 1),
+            (Instruction::Wipe(wire::Wipe { skipped_disks: vec![] }), "all disks", 0),
+            (write(Some(hints()), vec![]), "a root device", 1),
+            (write(None, vec![hints()]), "a disk to skip", 1),
+            (write(None, vec![]), "any disk", 0),
+            (Instruction::Inspect(wire::Inspect {}), "nothing is written", 0),
+            (Instruction::Rest(wire::work_response::Rest {}), "nothing is done", 0),
+        ] {
+            assert_eq!(needed_level(&instruction), right, "{instruction:?}: {source}");
+        }
+    }
 }

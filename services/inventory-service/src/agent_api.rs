@@ -48,7 +48,7 @@ impl AgentService for AgentApi {
     async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
         let (_, extensions, hello) = request.into_parts();
         let caller = caller(&extensions, &hello.node, hello.generation)?;
-        self.agents.hello(&caller, &hello.boot_token).await?;
+        self.agents.hello(&caller, &hello.boot_token, hello.feature_level).await?;
         Ok(Response::new(HelloResponse {}))
     }
 
@@ -66,7 +66,7 @@ impl AgentService for AgentApi {
         let (_, extensions, mut incoming) = request.into_parts();
         let first = incoming.message().await?.ok_or_else(|| Error::from(Invalid::Missing("news")))?;
         let caller = caller(&extensions, &first.node, first.generation)?;
-        let (guard, instruction) = self.agents.begin(&caller)?;
+        let (guard, instruction) = self.agents.begin(&caller).await?;
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_INSTRUCTIONS);
         let agents = self.agents.clone();
         self.agents.host.spawn(async move {

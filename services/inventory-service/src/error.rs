@@ -30,6 +30,12 @@ pub enum Error {
     /// No storage-service of the rack is available.
     #[error("the rack has no available storage-service for the image of node {0}; retry in a moment")]
     NoStorage(NodeId),
+    /// The record of the node cannot be read.
+    #[error(
+        "the record of node {0} in the store cannot be read, so it is not known which of its disks must not be written; the \
+         log of this service tells the key; retry when it is repaired"
+    )]
+    NodeUnreadable(NodeId),
     /// The mesh refused the operation, for example because another instance owns the node.
     #[error(transparent)]
     Mesh(#[from] mesh::Error),
@@ -54,7 +60,7 @@ impl Failure for Error {
         match self {
             Self::Request(_) => Kind::Invalid,
             Self::NoReport(_) => Kind::Missing,
-            Self::NoStorage(_) => Kind::Unavailable,
+            Self::NoStorage(_) | Self::NodeUnreadable(_) => Kind::Unavailable,
             Self::NoCertificate | Self::BootToken(_) | Self::TwoMachines(_) | Self::NotBound(_) => Kind::Denied,
             Self::Mesh(error) => error.kind(),
             Self::Sealed { .. } | Self::Join(_) | Self::Bind(_) => Kind::Internal,
@@ -66,6 +72,7 @@ impl Failure for Error {
             Self::Request(_) => "REQUEST",
             Self::NoReport(_) => "NO_REPORT",
             Self::NoStorage(_) => "NO_STORAGE",
+            Self::NodeUnreadable(_) => "NODE_UNREADABLE",
             Self::NoCertificate => "NO_CERTIFICATE",
             Self::BootToken(_) => "BOOT_TOKEN",
             Self::TwoMachines(_) => "TWO_MACHINES",
@@ -84,6 +91,7 @@ impl Failure for Error {
             Self::Request(_)
             | Self::NoReport(_)
             | Self::NoStorage(_)
+            | Self::NodeUnreadable(_)
             | Self::NoCertificate
             | Self::BootToken(_)
             | Self::TwoMachines(_)

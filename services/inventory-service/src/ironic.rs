@@ -153,35 +153,39 @@ impl Ironic {
         } else {
             Some(TOKEN_PLACEHOLDER.to_owned())
         };
-        Ok(AgentResponse { status: 200, body: Some(self.lookup_response(&booting, call, token)) })
+        Ok(AgentResponse { status: 200, body: Some(self.lookup_response(&booting, call, token)?) })
     }
 
     /// Returns the response to a lookup: the node and the configuration of the agent.
-    fn lookup_response(&self, booting: &PendingBoot, call: &AgentCall, token: Option<String>) -> Value {
+    fn lookup_response(
+        &self,
+        booting: &PendingBoot,
+        call: &AgentCall,
+        token: Option<String>,
+    ) -> Result<Value, CallError> {
         let config = AgentConfig {
             heartbeat_timeout: HEARTBEAT_TIMEOUT_SECS,
             agent_md5_checksum_enable: false,
             ..AgentConfig::with_defaults(token)
         };
-        let mut node = self.node_document(booting.node);
+        let mut node = self.node_document(booting.node).map_err(|error| text::busy(&chain(&error)))?;
         if let Some(members) = node.as_object_mut() {
             let links = wire_ironic::links::resource(&call.base, &format!("nodes/{}", booting.node));
             members.insert("links".to_owned(), links);
         }
-        json!({"node": node, "config": config})
+        Ok(json!({"node": node, "config": config}))
     }
 
     /// Returns the node as its agent needs it, without secrets.
-    fn node_document(&self, node: NodeId) -> Value {
-        let read = self.agents.mesh.view().get(&key::node_spec(self.agents.rack, node));
-        let spec = read.map(|read| read.value.spec).unwrap_or_default();
+    fn node_document(&self, node: NodeId) -> Result<Value, Error> {
+        let spec = self.agents.node_spec(node)?;
         let shown = |fields: ExtraFields| masked(Value::Object(fields.into_map()));
-        json!({
+        Ok(json!({
             "uuid": node,
             "properties": shown(spec.properties),
             "instance_info": shown(spec.instance_info.unwrap_or_default()),
             "driver_internal_info": {},
-        })
+        }))
     }
 
     async fn heartbeat(&self, call: &AgentCall, node: &str) -> Result<AgentResponse, CallError> {

@@ -43,7 +43,7 @@ impl Ironic {
                 ReportResponse::Uuid => json!({"uuid": booting.node}),
                 ReportResponse::Lookup => {
                     let token = token.unwrap_or_else(|| TOKEN_PLACEHOLDER.to_owned());
-                    self.lookup_response(&booting, call, Some(token))
+                    self.lookup_response(&booting, call, Some(token))?
                 }
             }),
         })

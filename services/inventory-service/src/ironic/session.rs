@@ -109,7 +109,7 @@ impl Ironic {
             Ok(task) => task,
             Err(failure) => return self.finish(guard, &caller, AgentEvent::Failed(failure)).await,
         };
-        let (node, mut failures, mut last_step) = (self.node_document(booting.node), 0, String::new());
+        let (node, mut failures, mut last_step) = (self.node_document(booting.node)?, 0, String::new());
         loop {
             let said = match line.commands().await {
                 Ok(said) => said,
