@@ -97,6 +97,18 @@ enum InvalidDeployment {
     Drive(#[from] wire_config_drive::ConfigDriveError),
 }
 
+impl InvalidDeployment {
+    /// The class of the response: a server that is sent too many requests now is no mistake of the client.
+    const fn class(&self) -> Class {
+        let is_busy = matches!(
+            self,
+            Self::ChecksumList(ChecksumFetchError::Download(why)) | Self::Fetch(ConfigDriveFetchError::Download(why))
+                if why.is_busy()
+        );
+        if is_busy { Class::Unavailable } else { Class::Invalid }
+    }
+}
+
 impl RestApi {
     /// Determines what to deploy. `None` for a driver that does not deploy.
     pub(super) async fn deployment(
@@ -110,8 +122,8 @@ impl RestApi {
             return Ok(None);
         }
         let refused = |why: InvalidDeployment| {
-            let (uuid, why) = (record.node, chain(&why));
-            Class::Invalid.error(format!("Failed to validate deploy or power info for node {uuid}: {why}"))
+            let (uuid, class, why) = (record.node, why.class(), chain(&why));
+            class.error(format!("Failed to validate deploy or power info for node {uuid}: {why}"))
         };
         let empty = ExtraFields::new();
         let info = InstanceInfo::of(node.spec().instance_info.as_ref().unwrap_or(&empty));

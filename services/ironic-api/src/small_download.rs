@@ -12,6 +12,13 @@ pub(super) enum SmallDownloadError {
     Status(StatusCode),
 }
 
+impl SmallDownloadError {
+    /// Returns whether nothing is wrong with the file: its server is sent too many requests now.
+    pub(super) const fn is_busy(&self) -> bool {
+        matches!(self, Self::Request(OutboundError::TooMany { .. }))
+    }
+}
+
 /// Downloads a file within the limits of its purpose.
 ///
 /// # Errors

@@ -116,7 +116,11 @@ impl Outbound {
         let found = self.lookup.lookup(host.to_owned()).await;
         let found = found.map_err(|_| OutboundError::Unresolved(destination()))?;
         match resolver::allowed(&self.policy, purpose, found, Some(port)) {
-            Ok(allowed) => Ok(allowed.into_iter().map(|address| SocketAddr::new(address.ip(), port)).collect()),
+            Ok(mut allowed) => {
+                // An IPv6 address keeps its scope.
+                allowed.iter_mut().for_each(|address| address.set_port(port));
+                Ok(allowed)
+            }
             Err(LookupError::Refused(why)) => {
                 tracing::warn!(host, ?why, ?purpose, "refused a connection to an address that is not allowed");
                 Err(OutboundError::Refused(destination()))

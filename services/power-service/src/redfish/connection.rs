@@ -94,7 +94,7 @@ pub(super) enum TransportError {
     #[error("cannot connect: {0}")]
     Unsent(String),
     /// The address is one that no BMC has.
-    #[error("{0}; if the BMC is there, list its address in outbound.allow of the power-service")]
+    #[error("{0} of the power-service, if the BMC is there")]
     NotAllowed(OutboundError),
     /// TLS failed permanently, for example because the certificate is not trusted.
     #[error("TLS failed: {0}")]

@@ -159,11 +159,19 @@ impl OutboundClient {
         let OutboundRequest { method, url, headers, body } = request;
         let mut headers = headers.map_err(|InvalidHeader| OutboundError::Header)?;
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-        let deadline = self.limits.total.map(|total| Instant::now() + total);
+        let (mut deadline, mut patience) = (None, self.limits.turn);
         let destination = Destination { host: target::host_and_port(&url), is_redirected: false };
         let mut hop = Hop { method, url, headers, body, destination };
         for _ in 0..=self.limits.redirects {
-            let response = self.exchange(&hop, deadline).await?;
+            let client = self.client_for(&hop)?;
+            let waited = self.wait_for_turn(&hop, patience).await?;
+            patience = patience.saturating_sub(waited);
+            // The wait for a turn is not the server's.
+            deadline = match deadline {
+                None => self.limits.total.map(|total| Instant::now() + total),
+                Some(deadline) => Some(deadline + waited),
+            };
+            let response = self.exchange(&client, &hop, deadline).await?;
             if self.limits.redirects == 0 || !redirect::is_redirect(&hop.method, response.status()) {
                 return Ok(OutboundResponse {
                     progress: Progress::new(self.limits.window, self.limits.min_bytes),
@@ -187,9 +195,12 @@ impl OutboundClient {
     }
 
     /// Sends one request and reads the header of its response.
-    async fn exchange(&self, hop: &Hop, deadline: Option<Instant>) -> Result<reqwest::Response, OutboundError> {
-        let client = self.client_for(hop)?;
-        self.wait_for_turn(hop, deadline).await?;
+    async fn exchange(
+        &self,
+        client: &Client,
+        hop: &Hop,
+        deadline: Option<Instant>,
+    ) -> Result<reqwest::Response, OutboundError> {
         let mut request = client.request(hop.method.clone(), hop.url.clone()).headers(hop.headers.clone());
         if let Some(body) = &hop.body {
             request = request.body(body.clone());
@@ -211,18 +222,17 @@ impl OutboundClient {
         Ok(response)
     }
 
-    /// Waits until the server may be sent another request.
-    async fn wait_for_turn(&self, hop: &Hop, deadline: Option<Instant>) -> Result<(), OutboundError> {
-        let now = Instant::now();
-        let limit = deadline.map_or(self.limits.header, |end| end.saturating_duration_since(now));
-        let wait = self.rates.take(self.purpose, target::host_and_port(&hop.url), limit, now);
+    /// Waits until the server may be sent another request, at most as long as `limit`. Returns how long that took.
+    async fn wait_for_turn(&self, hop: &Hop, limit: Duration) -> Result<Duration, OutboundError> {
+        let begun = Instant::now();
+        let wait = self.rates.take(self.purpose, target::host_and_port(&hop.url), limit, begun);
         if wait > limit {
             return Err(OutboundError::TooMany { destination: hop.destination.clone(), wait });
         }
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        Ok(())
+        Ok(begun.elapsed())
     }
 
     /// Returns the client for a URL. Checks the address if the URL has one: the resolver is not asked about it. Through a

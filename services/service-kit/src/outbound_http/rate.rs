@@ -1,4 +1,7 @@
-//! How often a server is sent requests at the word of users, so that no user can have us flood it.
+//! How often a server is sent requests at the word of users, so that a loop of requests is not passed on to it.
+//!
+//! A server is a host and port as URLs have them. A user with many names for one address gets the rate once for each name, so
+//! that this does not protect a server from a user who wants to flood it.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -25,10 +28,10 @@ impl Rate {
         match purpose {
             // A cache downloads each file once.
             Purpose::Image | Purpose::BootFile => Some(Self { burst: 64.0, per_second: 4.0 }),
-            // One for each deployment; a fleet is deployed at once.
-            Purpose::ConfigDrive | Purpose::ChecksumList => Some(Self { burst: 512.0, per_second: 20.0 }),
-            // One for each change of a node.
-            Purpose::Webhook => Some(Self { burst: 2048.0, per_second: 200.0 }),
+            // One for each deployment, where a fleet of 10,000 is deployed at once, or for each change of a node.
+            Purpose::ConfigDrive | Purpose::ChecksumList | Purpose::Webhook => {
+                Some(Self { burst: 2048.0, per_second: 200.0 })
+            }
             Purpose::Keystone | Purpose::Jwks | Purpose::Redfish | Purpose::AgentCallback => None,
         }
     }
@@ -147,6 +150,18 @@ mod tests {
                 table.take(Purpose::Keystone, server("a"), limit, now).is_zero(),
                 "the server of the configuration"
             );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fleet_whose_nodes_name_one_server_gets_its_turns() {
+        let (table, now) = (RateTable::default(), Instant::now());
+        for purpose in [Purpose::ConfigDrive, Purpose::ChecksumList] {
+            let limit = super::super::limits::Limits::of(purpose).turn;
+            for number in 0..10_000 {
+                let wait = table.take(purpose, "images:443".to_owned(), limit, now);
+                assert!(wait <= limit, "{purpose:?} {number}: {wait:?}");
+            }
         }
     }
 

@@ -15,10 +15,13 @@ use reqwest::header::{AUTHORIZATION, HeaderName, RANGE};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    time::Instant,
 };
 
 use super::{limits::Limits, *};
 use crate::Host;
+
+const FOREVER: Duration = Duration::from_secs(3600);
 
 /// A server that answers each connection by what `answer` makes of the head of its request.
 struct Server {
@@ -274,7 +277,6 @@ async fn servers_that_are_silent_slow_or_endless_are_given_up() {
     const MS: Duration = Duration::from_millis(1);
     const OK: &str = "HTTP/1.1 200 OK\r\n\r\n";
     const LONG: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10001\r\n\r\n";
-    const FOREVER: Duration = Duration::from_secs(3600);
     let client = outbound(LOCAL, vec![]).client_with(Purpose::Image, &Trust::System, quick()).unwrap();
     for (head, piece, interval, words) in [
         ("", &b""[..], FOREVER, "did not answer within 0.3 s"),
@@ -403,4 +405,37 @@ async fn a_name_is_resolved_for_the_port_that_is_allowed_and_for_no_other() {
             assert_eq!(got.is_ok(), is_allowed, "{rule} {host}: {source}: {got:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_wait_for_a_turn_is_bounded_by_itself_and_not_by_the_time_of_the_exchange() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}/");
+    for (turn, total, source, is_sent) in [
+        (Duration::from_secs(60), Duration::from_secs(1), "a turn after the time of the exchange", true),
+        (Duration::from_secs(1), Duration::from_secs(60), "no turn", false),
+    ] {
+        let outbound = outbound(LOCAL, vec![]);
+        let limits = Limits { turn, total: Some(total), ..Limits::of(Purpose::Image) };
+        let client = outbound.client_with(Purpose::Image, &Trust::System, limits).unwrap();
+        let next = || outbound.rates.take(Purpose::Image, closed.to_string(), FOREVER, Instant::now());
+        while next() < Duration::from_secs(2) {}
+        let error = get(&client, &url).await.unwrap_err();
+        assert_eq!(!matches!(error, OutboundError::TooMany { .. }), is_sent, "{source}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_keeps_its_scope() {
+    struct Scoped(SocketAddr);
+    impl Lookup for Scoped {
+        fn lookup(&self, _: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+            let found = vec![self.0];
+            Box::pin(async { Ok(found) })
+        }
+    }
+    let scoped: SocketAddr = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 0, 7).into();
+    let outbound = Outbound { lookup: Arc::new(Scoped(scoped)), ..outbound(&["fe80::/10"], vec![]) };
+    let right = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 443, 0, 7);
+    assert_eq!(outbound.resolve(Purpose::Redfish, "bmc", 443).await.unwrap(), [right.into()]);
 }
