@@ -70,6 +70,26 @@ impl Configured for Config {
             relative.map(|folder| format!("storage.files_from: {} must be an absolute path", folder.display()));
         let no_image =
             (self.storage.max_image_bytes == 0).then(|| "storage.max_image_bytes: must be greater than 0".to_owned());
-        relative.chain(no_image).chain(self.outbound.problems()).collect()
+        let not_kept = self.storage.keep_used.is_zero().then(|| {
+            "storage.keep_used: must be greater than 0: a file could leave the cache before the machine that was booted for it \
+             reads it"
+                .to_owned()
+        });
+        relative.chain(no_image).chain(not_kept).chain(self.outbound.problems()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_stays_for_some_time_after_its_last_use() {
+        let problems = |keep_used| {
+            let storage = Storage { keep_used, ..Storage::default() };
+            Config { storage, ..Config::default() }.problems()
+        };
+        assert!(problems(Duration::from_secs(1)).is_empty());
+        assert!(problems(Duration::ZERO).concat().starts_with("storage.keep_used: "));
     }
 }

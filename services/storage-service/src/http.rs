@@ -34,6 +34,8 @@ use crate::{
 /// Size of the chunks that are read and sent, in bytes. A connection whose client does not read holds three of them at
 /// most: HTTP/1 buffers 64 KiB.
 const CHUNK_BYTES: usize = 32 << 10;
+/// After how many seconds a client asks again for a file that is being verified (RFC 9110 §10.2.3).
+const RETRY_AFTER_SECS: &str = "1";
 /// Maximum number of threads that wait for the disk.
 const MAX_DISK_READS: usize = 8;
 
@@ -57,7 +59,8 @@ async fn file(State(cache): State<Cache>, Path(digest): Path<String>, headers: H
     let reading = match opening.await {
         Ok(Ok(reading)) => reading,
         Ok(Err(why @ NotServed::Unverified)) => {
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("{digest}: {why}\n")).into_response();
+            let retry = [(header::RETRY_AFTER, RETRY_AFTER_SECS)];
+            return (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{digest}: {why}\n")).into_response();
         }
         Ok(Err(NotServed::Missing)) | Err(_) => return missing(format!("{digest} is not in the cache")),
     };

@@ -13,9 +13,12 @@ mod verify;
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,7 +46,7 @@ pub(crate) use self::{
 };
 use self::{
     source::{FetchRequest, Fetched},
-    usage::UsageTable,
+    usage::{Usage, UsageTable},
 };
 use crate::{Error, metrics};
 
@@ -53,6 +56,11 @@ const MAX_ATTEMPTS: u32 = 3;
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 /// How long a result is returned without a new attempt.
 const RESULT_TTL: Duration = Duration::from_secs(10);
+
+/// Extension of a file that was removed. The next run removes what a crash leaves.
+const LEFTOVER: &str = "leftover";
+/// Number of the next of them.
+static NEXT_LEFTOVER: AtomicU64 = AtomicU64::new(0);
 
 /// State of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,9 +215,49 @@ impl Cache {
         started
     }
 
-    /// Removes a file, and forgets what was converted to it. Returns the digests of all of them. Transfers go on.
+    /// Removes a file, and forgets what was converted to it. Returns the digests of all of them. Transfers go on. Blocks.
+    #[cfg(test)]
     fn forget(&self, digest: &Digest) -> Vec<Digest> {
+        self.forget_if(digest, |_, _| true).unwrap_or_default()
+    }
+
+    /// Removes a file and forgets what was converted to it if its state is still such. Returns the digests of all of them.
+    /// Transfers go on. Blocks: the file loses its name while no other task can ask for it, and its content after that, which
+    /// can take long.
+    fn forget_if(
+        &self,
+        digest: &Digest,
+        is_such: impl FnOnce(Option<&Download>, &Usage) -> bool,
+    ) -> Option<Vec<Digest>> {
+        let leftover =
+            self.path(digest).with_extension(format!("{}.{LEFTOVER}", NEXT_LEFTOVER.fetch_add(1, Ordering::Relaxed)));
+        let gone = self.forget_under_lock(digest, is_such, &leftover);
+        remove_if_there(&leftover);
+        gone
+    }
+
+    fn forget_under_lock(
+        &self,
+        digest: &Digest,
+        is_such: impl FnOnce(Option<&Download>, &Usage) -> bool,
+        leftover: &Path,
+    ) -> Option<Vec<Digest>> {
         let mut downloads = self.downloads.lock();
+        let is_taken = self.usage.with(digest, |usage| {
+            let is_taken = is_such(downloads.get(digest), usage);
+            if is_taken {
+                (usage.verified, usage.is_present) = (None, false);
+                let path = self.path(digest);
+                match fs::rename(&path, leftover) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => warn_of(&path, &error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            is_taken
+        });
+        if !is_taken {
+            return None;
+        }
         let is_gone = |other: &Digest, download: &Download| {
             other == digest || matches!(download, Download::Done(Cached { raw: Some(raw), .. }) if raw == digest)
         };
@@ -221,16 +269,12 @@ impl Cache {
         for digest in gone.iter().chain([digest]) {
             downloads.remove(digest);
             self.usage.forget(digest);
+            // The file itself has another name by now; that of an image that was converted is gone.
             for path in [self.path(digest), self.note_path(digest), convert::mark_path(&self.path(digest))] {
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        tracing::warn!(path = %path.display(), %error, "cannot remove a file of the image cache");
-                    }
-                    Ok(()) | Err(_) => {}
-                }
+                remove_if_there(&path);
             }
         }
-        gone
+        Some(gone)
     }
 
     fn set(&self, digest: &Digest, download: Download) {
@@ -325,6 +369,17 @@ impl Cache {
         }
         Ok(Cached { size, format, raw: None })
     }
+}
+
+fn remove_if_there(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => warn_of(path, &error),
+        Ok(()) | Err(_) => {}
+    }
+}
+
+fn warn_of(path: &Path, error: &io::Error) {
+    tracing::warn!(path = %path.display(), %error, "cannot remove a file of the image cache");
 }
 
 /// Gives a complete file its name in the cache.

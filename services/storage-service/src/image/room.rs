@@ -2,13 +2,14 @@
 
 use std::io;
 
-use domain::image::Digest;
+use domain::{image::Digest, time::Timestamp};
 use service_kit::clock;
 
 use super::{
     Cache, Download, DownloadError,
     eviction::{Candidate, Space, shortage, victims},
     free_space::{bytes_of, space_of},
+    usage::Usage,
 };
 use crate::metrics;
 
@@ -34,6 +35,18 @@ pub(super) enum SpaceError {
         needed: u64,
         /// Bytes of the files that are in use.
         in_use: u64,
+    },
+    /// A file alone is larger than the maximum size of the cache.
+    #[error(
+        "it needs {} MiB, which is more than the maximum size of the image cache, {} MiB (storage.max_cache_bytes): repeating \
+         the command does not help; raise the maximum, or use a smaller image",
+        .needed >> 20, .max >> 20
+    )]
+    NeverFits {
+        /// Maximum size of the cache in bytes.
+        max: u64,
+        /// Bytes to write.
+        needed: u64,
     },
     /// The reserve would be used.
     #[error(
@@ -79,7 +92,7 @@ impl Cache {
             }
             let now = clock::now();
             match victims(self.candidates(), missing, now, self.limits.keep_used) {
-                Ok(victims) if tries < MAX_TRIES => victims.iter().for_each(|victim| self.evict(victim)),
+                Ok(victims) if tries < MAX_TRIES => victims.iter().for_each(|victim| self.evict(victim, now)),
                 Ok(_) => return Err(self.no_room(space, needed, 0)),
                 Err(in_use) => return Err(self.no_room(space, needed, in_use)),
             }
@@ -89,7 +102,9 @@ impl Cache {
 
     fn no_room(&self, space: Space, needed: u64, in_use: u64) -> SpaceError {
         let (max, reserve) = (self.limits.max_bytes, self.limits.reserve_bytes);
-        if max > 0 && space.used.saturating_add(needed) > max {
+        if max > 0 && needed > max {
+            SpaceError::NeverFits { max, needed }
+        } else if max > 0 && space.used.saturating_add(needed) > max {
             SpaceError::Quota { space, max, needed, in_use }
         } else {
             SpaceError::Low { space, needed, reserve, in_use }
@@ -98,9 +113,9 @@ impl Cache {
 
     /// Lists the files that may leave the cache. One that is being converted may not.
     fn candidates(&self) -> Vec<Candidate<Digest>> {
-        let mut files = self.usage.verified();
+        let mut files = self.usage.present();
         let downloads = self.downloads.lock();
-        files.retain(|(digest, _)| !matches!(downloads.get(digest), Some(Download::InProgress { .. })));
+        files.retain(|(digest, usage)| !is_worked_on(downloads.get(digest), usage));
         drop(downloads);
         let candidates = files.into_iter().map(|(key, usage)| {
             let bytes = bytes_of(&self.path(&key));
@@ -109,20 +124,26 @@ impl Cache {
         candidates.collect()
     }
 
-    fn evict(&self, digest: &Digest) {
-        // A transfer may have begun since.
-        let is_idle = self.usage.with(digest, |usage| {
-            let is_idle = usage.readers == 0;
-            if is_idle {
-                usage.verified = None;
-            }
-            is_idle
-        });
-        if is_idle {
+    /// Removes a file, unless it was asked for, read or worked on since it was chosen.
+    pub(super) fn evict(&self, digest: &Digest, now: Timestamp) {
+        let is_idle = |download: Option<&Download>, usage: &Usage| {
+            let is_used = usage.readers > 0 || now.since(usage.last_used) < self.limits.keep_used;
+            usage.is_present && !is_used && !is_worked_on(download, usage)
+        };
+        if self.forget_if(digest, is_idle).is_some() {
             tracing::info!(%digest, "evicted a file from the image cache");
             metrics::evicted();
-            self.forget(digest);
         }
+    }
+}
+
+/// Whether a file is being converted, or verified because it was asked for. One of an earlier run that waits for its
+/// verification may leave the cache before.
+const fn is_worked_on(download: Option<&Download>, usage: &Usage) -> bool {
+    let is_of_earlier_run = usage.is_verifying && usage.verified.is_none();
+    match download {
+        Some(Download::InProgress { .. }) => !is_of_earlier_run,
+        Some(Download::Done(_) | Download::Failed { .. }) | None => usage.is_verifying && !is_of_earlier_run,
     }
 }
 

@@ -72,6 +72,8 @@ impl std::fmt::Debug for KnownSource {
 pub(super) struct Usage {
     /// Its state when it had its digest. `None` if it must be verified.
     pub(super) verified: Option<FileState>,
+    /// Whether it is in the cache, verified or not.
+    pub(super) is_present: bool,
     /// Whether it is being verified.
     pub(super) is_verifying: bool,
     /// When it was last asked for or read.
@@ -97,7 +99,7 @@ impl UsageTable {
     /// Forgets a file, but not where it came from. Its readers keep it open.
     pub(super) fn forget(&self, digest: &Digest) {
         if let Some(usage) = self.0.lock().get_mut(digest) {
-            usage.verified = None;
+            (usage.verified, usage.is_present) = (None, false);
         }
     }
 
@@ -107,9 +109,9 @@ impl UsageTable {
     }
 
     /// Lists the files that are in the cache.
-    pub(super) fn verified(&self) -> Vec<(Digest, Usage)> {
+    pub(super) fn present(&self) -> Vec<(Digest, Usage)> {
         let all = self.0.lock();
-        let present = all.iter().filter(|(_, usage)| usage.verified.is_some());
+        let present = all.iter().filter(|(_, usage)| usage.is_present);
         present.map(|(digest, usage)| (digest.clone(), usage.clone())).collect()
     }
 

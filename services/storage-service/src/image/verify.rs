@@ -8,9 +8,12 @@ use std::{
     time::Duration,
 };
 
-use domain::image::{
-    Digest,
-    format::{FileFormat, by_content},
+use domain::{
+    image::{
+        Digest,
+        format::{FileFormat, by_content},
+    },
+    time::Timestamp,
 };
 use durable_file::Access;
 use service_kit::{clock, status};
@@ -66,11 +69,58 @@ impl Reading {
     }
 }
 
+/// Maximum number of attempts to verify a file that cannot be read or that is being changed.
+const MAX_ATTEMPTS: u32 = 4;
+/// Delay before the second attempt. It doubles.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+
 /// A file that was read.
+#[derive(Debug)]
 struct Hashed {
     state: FileState,
-    /// Its format, if it has its digest and was not changed meanwhile.
-    format: Option<FileFormat>,
+    format: FileFormat,
+    /// Whether it has its digest.
+    is_right: bool,
+    /// Whether its state was the same before and after.
+    is_stable: bool,
+}
+
+/// What follows from reading a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It has its digest.
+    Right,
+    /// It does not have its digest.
+    Damaged,
+    /// It is not there.
+    Gone,
+    /// The service is stopping.
+    Stopping,
+    /// It is not known: it was changed meanwhile, or the system has no file descriptor or memory for it, or the disk errs.
+    Unknown,
+}
+
+impl Verdict {
+    fn of(read: &io::Result<Hashed>) -> Self {
+        match read {
+            Ok(Hashed { is_right: false, .. }) => Self::Damaged,
+            Ok(Hashed { is_stable: true, .. }) => Self::Right,
+            Ok(Hashed { is_stable: false, .. }) => Self::Unknown,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Gone,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Self::Stopping,
+            Err(_) => Self::Unknown,
+        }
+    }
+}
+
+/// How a verification ended.
+enum Ended {
+    /// The file is verified, or nothing is to be done about it.
+    Over,
+    /// These files were removed: it, and those that it was made of.
+    Removed(Vec<Digest>),
+    /// It must be verified again.
+    Again,
 }
 
 impl Cache {
@@ -88,6 +138,7 @@ impl Cache {
             if !self.path(digest).exists() {
                 return Err(NotServed::Missing);
             }
+            self.usage.with(digest, |usage| usage.last_used = clock::now());
             self.verify_in_background(digest);
             return Err(NotServed::Unverified);
         }
@@ -107,17 +158,44 @@ impl Cache {
         let path = self.path(digest);
         let failed = |error: String| DownloadError::cache(format!("cannot note the state of {digest}: {error}"));
         let state = fs::metadata(&path).map(|file| FileState::of(&file)).map_err(|error| failed(error.to_string()))?;
-        self.record_as(digest, state).map_err(|error| failed(status::chain(&error)))
-    }
-
-    fn record_as(&self, digest: &Digest, state: FileState) -> Result<(), durable_file::DurableFileError> {
-        let json = serde_json::to_vec(&state).unwrap_or_default();
-        durable_file::write(&self.note_path(digest), &json, Access::Owner)?;
-        let now = clock::now();
+        self.note_state(digest, state, clock::now());
         self.usage.with(digest, |usage| {
-            (usage.verified, usage.last_used, usage.noted_use) = (Some(state), now, now);
+            (usage.verified, usage.is_present) = (Some(state), true);
         });
         Ok(())
+    }
+
+    /// Notes the state of a file and its last use for the next run, which otherwise verifies it again.
+    fn note_state(&self, digest: &Digest, state: FileState, used: Timestamp) {
+        let json = serde_json::to_vec(&state).unwrap_or_default();
+        if let Err(error) = durable_file::write(&self.note_path(digest), &json, Access::Owner) {
+            tracing::warn!(%digest, error = status::chain(&error), "cannot note the state of an image");
+        }
+        self.note_time(digest, used);
+        self.usage.with(digest, |usage| (usage.last_used, usage.noted_use) = (used.max(usage.last_used), used));
+    }
+
+    /// Records a file that was verified, if it is still there.
+    fn record_verified(&self, digest: &Digest, state: FileState) -> bool {
+        let used = self.usage.with(digest, |usage| usage.last_used);
+        self.note_state(digest, state, used);
+        let _downloads = self.downloads.lock();
+        let is_there = fs::metadata(self.path(digest)).is_ok_and(|now| FileState::of(&now).is_same_file(&state));
+        if is_there {
+            self.usage.with(digest, |usage| (usage.verified, usage.is_present) = (Some(state), true));
+        } else {
+            // It was evicted or replaced meanwhile; a note that does not fit is not used.
+            drop(fs::remove_file(self.note_path(digest)));
+        }
+        is_there
+    }
+
+    fn note_time(&self, digest: &Digest, used: Timestamp) {
+        let at = std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(used.millis()).unwrap_or(0));
+        let noted = File::options().write(true).open(self.note_path(digest)).and_then(|note| note.set_modified(at));
+        if let Err(error) = noted {
+            tracing::debug!(%digest, %error, "cannot note the use of an image");
+        }
     }
 
     pub(super) fn note_path(&self, digest: &Digest) -> PathBuf {
@@ -131,17 +209,21 @@ impl Cache {
         let state = FileState::of(&file.metadata()?);
         let note = self.note_path(digest);
         let noted = fs::read(&note).ok().and_then(|json| serde_json::from_slice::<FileState>(&json).ok());
+        let metadata = file.metadata()?;
+        let used = fs::metadata(&note).and_then(|note| note.modified());
+        let used = used.or_else(|_| metadata.accessed()).or_else(|_| metadata.modified()).ok();
+        let used = used.and_then(|used| used.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
+        // A verification is no use: a file that no deployment asks for may leave the cache before it.
+        let used = Timestamp::default().plus(used).min(clock::now());
+        self.usage.with(digest, |usage| {
+            (usage.is_present, usage.last_used, usage.noted_use) = (true, used, used);
+        });
         if noted != Some(state) {
             self.set(digest, Download::InProgress { done: 0, total: state.size });
             self.verify_in_background(digest);
             return Ok(());
         }
-        let used = fs::metadata(&note).and_then(|note| note.modified()).ok();
-        let used = used.and_then(|used| used.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
-        let used = domain::time::Timestamp::default().plus(used);
-        self.usage.with(digest, |usage| {
-            (usage.verified, usage.last_used, usage.noted_use) = (Some(state), used, used);
-        });
+        self.usage.with(digest, |usage| usage.verified = Some(state));
         let format = by_content(&head_of(&mut file)?);
         self.add(digest, Cached { size: state.size, format, raw: None });
         Ok(())
@@ -159,17 +241,15 @@ impl Cache {
             is_due
         });
         if is_due {
-            let at = std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or(0));
-            let noted = File::options().write(true).open(self.note_path(digest)).and_then(|note| note.set_modified(at));
-            if let Err(error) = noted {
-                tracing::debug!(%digest, %error, "cannot note the use of an image");
-            }
+            self.note_time(digest, now);
         }
     }
 
-    /// Remembers where a file comes from, so that it can be downloaded again.
+    /// Remembers where a file comes from, so that it can be downloaded again, and that it was asked for.
     pub(super) fn note_source(&self, wanted: &Wanted<'_>) {
-        self.usage.with(wanted.digest, |usage| usage.source = Some(KnownSource::of(wanted)));
+        self.usage.with(wanted.digest, |usage| {
+            (usage.source, usage.last_used) = (Some(KnownSource::of(wanted)), clock::now());
+        });
     }
 
     /// Verifies a file unless that is under way. One that does not have its digest is downloaded again if it is known where
@@ -180,8 +260,7 @@ impl Cache {
         }
         let (cache, digest) = (self.clone(), digest.clone());
         self.host.spawn(async move {
-            let Some(removed) = cache.verify(&digest).await else { return };
-            for digest in removed {
+            for digest in cache.verify(&digest).await {
                 let source = cache.usage.with(&digest, |usage| usage.source.clone());
                 if let Some(source) = source {
                     cache.ensure(&source.wanted(&digest));
@@ -190,9 +269,41 @@ impl Cache {
         });
     }
 
-    /// Verifies a file. Returns `None` if it has its digest, and otherwise the files that were removed, with those that it
-    /// was made of.
-    async fn verify(&self, digest: &Digest) -> Option<Vec<Digest>> {
+    /// Verifies a file. Returns the files that were removed because it does not have its digest, with those that it was made
+    /// of.
+    async fn verify(&self, digest: &Digest) -> Vec<Digest> {
+        let (mut attempt, mut delay) = (1, RETRY_DELAY);
+        let removed = loop {
+            match self.try_verify(digest).await {
+                Ended::Over => break Vec::new(),
+                Ended::Removed(removed) => break removed,
+                Ended::Again if attempt < MAX_ATTEMPTS => {
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = self.host.stopping() => break Vec::new(),
+                    }
+                    (attempt, delay) = (attempt + 1, delay * 2);
+                }
+                Ended::Again => {
+                    self.give_up(digest);
+                    break Vec::new();
+                }
+            }
+        };
+        self.usage.with(digest, |usage| usage.is_verifying = false);
+        removed
+    }
+
+    /// Forgets a file that cannot be verified, and leaves it on disk: a download replaces it when it is asked for.
+    fn give_up(&self, digest: &Digest) {
+        tracing::warn!(%digest, attempts = MAX_ATTEMPTS, "cannot verify a file of the image cache, will download it when needed");
+        let is_made_of = |other: &Digest, download: &Download| {
+            other == digest || matches!(download, Download::Done(Cached { raw: Some(raw), .. }) if raw == digest)
+        };
+        self.downloads.lock().retain(|other, download| !is_made_of(other, download));
+    }
+
+    async fn try_verify(&self, digest: &Digest) -> Ended {
         let permit = tokio::select! {
             permit = std::sync::Arc::clone(&self.verifications).acquire_owned() => permit.ok(),
             () = self.host.stopping() => None,
@@ -202,42 +313,47 @@ impl Cache {
             let _permit = permit?;
             cache.verify_now(&own)
         });
-        let removed = working.await.ok().flatten();
-        self.usage.with(digest, |usage| usage.is_verifying = false);
-        removed
+        working.await.ok().flatten().unwrap_or(Ended::Over)
     }
 
-    fn verify_now(&self, digest: &Digest) -> Option<Vec<Digest>> {
+    fn verify_now(&self, digest: &Digest) -> Option<Ended> {
         tracing::info!(%digest, "verifying a file of the image cache");
         let path = self.path(digest);
-        let Hashed { state, format } = match self.read_and_hash(digest, &path) {
-            Ok(read) => read,
-            // Its end is that of the service.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return None,
-            Err(error) => {
-                tracing::warn!(%digest, %error, "cannot read a file of the image cache, removed it");
+        let read = self.read_and_hash(digest, &path);
+        match (Verdict::of(&read), read) {
+            (Verdict::Right, Ok(Hashed { state, format, .. })) => {
+                if self.record_verified(digest, state) {
+                    self.finish_verification(digest, Cached { size: state.size, format, raw: None });
+                }
+                Some(Ended::Over)
+            }
+            (Verdict::Damaged, Ok(Hashed { state, .. })) => {
+                // Another download may have replaced it.
+                let is_same = || fs::metadata(&path).is_ok_and(|now| FileState::of(&now).is_same_file(&state));
+                let Some(removed) = self.forget_if(digest, |_, _| is_same()) else { return Some(Ended::Over) };
+                tracing::warn!(
+                    %digest,
+                    "a file of the image cache was changed or cut on disk and does not have its digest any more, removed it"
+                );
                 metrics::damaged();
-                return Some(self.forget(digest));
+                Some(Ended::Removed(removed))
             }
-        };
-        if let Some(format) = format {
-            if let Err(error) = self.record_as(digest, state) {
-                tracing::warn!(%digest, error = status::chain(&error), "cannot note the state of an image");
+            (Verdict::Gone, _) => {
+                // One that was evicted is not downloaded again, and neither is one that came back.
+                let removed = self.forget_if(digest, |_, usage| usage.is_present && !path.exists());
+                if removed.is_some() {
+                    tracing::warn!(%digest, "a file of the image cache was removed on disk");
+                    metrics::damaged();
+                }
+                Some(removed.map_or(Ended::Over, Ended::Removed))
             }
-            self.finish_verification(digest, Cached { size: state.size, format, raw: None });
-            return None;
+            (Verdict::Unknown, Err(error)) => {
+                tracing::warn!(%digest, %error, "cannot read a file of the image cache, will verify it later");
+                Some(Ended::Again)
+            }
+            (Verdict::Unknown, Ok(_)) => Some(Ended::Again),
+            (Verdict::Stopping | Verdict::Right | Verdict::Damaged, _) => None,
         }
-        // Another download may have replaced it.
-        let is_same = fs::metadata(&path).is_ok_and(|now| FileState::of(&now).is_same_file(&state));
-        if !is_same {
-            return None;
-        }
-        tracing::warn!(
-            %digest,
-            "a file of the image cache was changed or cut on disk and does not have its digest any more, removed it"
-        );
-        metrics::damaged();
-        Some(self.forget(digest))
     }
 
     fn read_and_hash(&self, digest: &Digest, path: &Path) -> io::Result<Hashed> {
@@ -263,8 +379,9 @@ impl Cache {
             }
         }
         let format = format.unwrap_or_else(|| by_content(head.short().unwrap_or_default()));
-        let is_right = hasher.finish() == digest.hex() && FileState::of(&file.metadata()?) == state;
-        Ok(Hashed { state, format: is_right.then_some(format) })
+        let is_right = hasher.finish() == digest.hex();
+        let is_stable = FileState::of(&file.metadata()?) == state;
+        Ok(Hashed { state, format, is_right, is_stable })
     }
 
     /// Ends the progress that a verification shows. A converted file stays one.
@@ -275,6 +392,34 @@ impl Cache {
             Some(Download::InProgress { .. } | Download::Failed { .. }) | None => {
                 downloads.insert(digest.clone(), Download::Done(cached));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_removed_only_if_its_digest_differs_or_it_is_gone() {
+        let file = tempfile::tempfile().unwrap();
+        let state = FileState::of(&file.metadata().unwrap());
+        let read = |is_right, is_stable| Ok(Hashed { state, format: FileFormat::Raw, is_right, is_stable });
+        let error = |code| Err(io::Error::from_raw_os_error(code));
+        for (read, source, right) in [
+            (read(true, true), "it has its digest", Verdict::Right),
+            (read(true, false), "touched while it was read", Verdict::Unknown),
+            (read(false, true), "another content", Verdict::Damaged),
+            (read(false, false), "written while it was read", Verdict::Damaged),
+            (error(2), "ENOENT", Verdict::Gone),
+            (error(24), "EMFILE", Verdict::Unknown),
+            (error(23), "ENFILE", Verdict::Unknown),
+            (error(12), "ENOMEM", Verdict::Unknown),
+            (error(13), "EACCES", Verdict::Unknown),
+            (error(5), "EIO", Verdict::Unknown),
+            (Err(io::ErrorKind::Interrupted.into()), "the service ends", Verdict::Stopping),
+        ] {
+            assert_eq!(Verdict::of(&read), right, "{source}");
         }
     }
 }

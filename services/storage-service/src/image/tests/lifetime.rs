@@ -28,13 +28,26 @@ impl Images {
         (digest_of(content), format!("file://{}", file.display()))
     }
 
-    fn mebibyte(&self, octet: u8) -> (Digest, String) {
-        self.add(&octet.to_string(), &[octet; 1 << 20])
+    /// An image of 1 MiB, which a file system cannot compress.
+    fn mebibyte(&self, number: u8) -> (Digest, String) {
+        self.add(&number.to_string(), &mebibyte_of(number))
     }
 
     fn cache(&self, limits: CacheLimits) -> Cache {
         cache_with(self.folder.path(), limits)
     }
+}
+
+/// Content that looks random (xorshift64*), and is another one for each number.
+fn mebibyte_of(number: u8) -> Vec<u8> {
+    let mut state = u64::from(number) + 1;
+    let mut next = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes()
+    };
+    (0..(1 << 20) / 8).flat_map(|_| next()).collect()
 }
 
 async fn is_done(cache: &Cache, (digest, url): &(Digest, String)) -> bool {
@@ -149,12 +162,12 @@ async fn a_file_that_was_changed_is_never_handed_out_and_is_downloaded_again() {
         let cache = images.cache(LIMITS);
         let (digest, url) = images.mebibyte(7);
         assert!(is_done(&cache, &(digest.clone(), url.clone())).await);
-        assert_eq!(content(&cache, &digest).await, [7; 1 << 20]);
+        assert_eq!(content(&cache, &digest).await, mebibyte_of(7));
         change(&cache.path(&digest));
         assert!(cache.open_file(&digest).is_err(), "{source}");
         // Asked for again, it is there again.
         assert!(is_done(&cache, &(digest.clone(), url)).await, "{source}");
-        assert_eq!(content(&cache, &digest).await, [7; 1 << 20], "{source}");
+        assert_eq!(content(&cache, &digest).await, mebibyte_of(7), "{source}");
     }
 }
 
@@ -169,7 +182,7 @@ async fn a_file_that_is_found_changed_by_a_reader_is_downloaded_again_without_be
         let image = images.mebibyte(7);
         assert!(is_done(&cache, &image).await);
         change(&cache.path(&image.0));
-        assert_eq!(content(&cache, &image.0).await, [7; 1 << 20], "{source}");
+        assert_eq!(content(&cache, &image.0).await, mebibyte_of(7), "{source}");
     }
 }
 
@@ -212,7 +225,7 @@ async fn a_file_with_another_state_but_the_same_content_stays() {
         change(&path);
         let inode = fs::metadata(&path).unwrap().ino();
         let cache = images.cache(LIMITS);
-        assert_eq!(content(&cache, &image.0).await, [7; 1 << 20], "{source}");
+        assert_eq!(content(&cache, &image.0).await, mebibyte_of(7), "{source}");
         assert!(is_done(&cache, &image).await, "{source}");
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode, "{source}: it was not downloaded again");
     }
@@ -228,6 +241,8 @@ async fn a_converted_image_whose_content_was_changed_or_evicted_is_converted_aga
     assert!(cache.open_file(&raw).is_err());
     assert_eq!(content(&cache, &raw).await, [1; 1 << 16]);
     assert!(matches!(lab.download(&cache, Encoding::Qcow2).await, Download::Done(_)), "the conversion has ended");
+    // A reader that came before the content was recorded had it verified.
+    verified(&cache, &raw).await;
     // Evicted, with the mark.
     cache.forget(&raw);
     assert_eq!((files(lab.folder.path()), cache.list()), (0, vec![]));
@@ -277,4 +292,68 @@ async fn a_stranger_who_asks_for_digests_costs_no_memory() {
         assert!(matches!(missing, Err(NotServed::Missing)));
     }
     assert_eq!(cache.usage.len(), 0);
+}
+
+#[tokio::test]
+async fn a_file_that_was_chosen_and_is_used_again_before_it_leaves_stays() {
+    let images = Images::new();
+    let hour = Duration::from_secs(3600);
+    let cache = images.cache(CacheLimits { keep_used: hour, ..LIMITS });
+    let image = images.mebibyte(7);
+    assert!(is_done(&cache, &image).await);
+    let later = clock::now().plus(hour * 2);
+    for (source, before, stays) in [
+        ("asked for", (|usage| usage.last_used = clock::now().plus(Duration::from_secs(7000))) as fn(&mut Usage), true),
+        ("read", |usage| usage.readers = 1, true),
+        ("verified", |usage| usage.is_verifying = true, true),
+        ("idle", |_| {}, false),
+    ] {
+        let used = cache.usage.with(&image.0, |usage| usage.last_used);
+        cache.usage.with(&image.0, before);
+        cache.evict(&image.0, later);
+        assert_eq!(cache.path(&image.0).exists(), stays, "{source}");
+        cache.usage.with(&image.0, |usage| {
+            (usage.last_used, usage.readers, usage.is_verifying) = (used, 0, false);
+        });
+    }
+    assert_eq!((files(images.folder.path()), cache.list()), (0, vec![]), "nothing is left over");
+}
+
+#[tokio::test]
+async fn a_file_of_an_earlier_run_that_no_deployment_asked_for_is_not_in_use_for_being_verified() {
+    let images = Images::new();
+    let image = images.mebibyte(7);
+    let before = images.cache(LIMITS);
+    assert!(is_done(&before, &image).await);
+    let (path, note) = (before.path(&image.0), before.note_path(&image.0));
+    // As a copy of the folder: the state differs, and the note has the last use.
+    let used = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    OpenOptions::new().write(true).open(&path).unwrap().set_modified(used).unwrap();
+    OpenOptions::new().write(true).open(&note).unwrap().set_modified(used).unwrap();
+    let cache = images.cache(CacheLimits { keep_used: Duration::from_secs(3600), ..LIMITS });
+    verified(&cache, &image.0).await;
+    assert!(cache.is_intact(&image.0));
+    assert_eq!(cache.usage.with(&image.0, |usage| usage.last_used).millis(), 1_000_000_000);
+    assert_eq!(fs::metadata(&note).unwrap().modified().unwrap(), used);
+    cache.evict(&image.0, clock::now());
+    assert!(!path.exists() && !note.exists());
+}
+
+#[tokio::test]
+async fn a_file_whose_note_cannot_be_written_is_served() {
+    let images = Images::new();
+    let cache = images.cache(LIMITS);
+    let image = images.mebibyte(7);
+    fs::create_dir(cache.note_path(&image.0)).unwrap();
+    assert!(is_done(&cache, &image).await);
+    assert_eq!(content(&cache, &image.0).await, mebibyte_of(7));
+}
+
+#[tokio::test]
+async fn an_image_that_is_larger_than_the_cache_is_refused_without_advice_to_repeat() {
+    let images = Images::new();
+    let image = images.mebibyte(7);
+    let cache = images.cache(CacheLimits { max_bytes: MIB / 2, ..LIMITS });
+    let text = failure(download(&cache, &image.0, &image.1).await).text;
+    assert!(text.contains("repeating the command does not help") && text.contains("max_cache_bytes"), "{text}");
 }
