@@ -113,7 +113,7 @@ impl<C: Evictable + Clone> Table<C> {
         }
     }
 
-    /// Returns whether more than the reserved room is left, so that nobody must prove that it is privileged any more.
+    /// Returns whether more than the reserved room is left, so that a client need not prove any more that it is privileged.
     pub(super) fn has_open_room(&self) -> bool {
         self.entries.len() <= self.limits.connections.saturating_sub(self.limits.reserved)
     }
