@@ -34,6 +34,8 @@ const WRITTEN: [(&str, &str); 6] = [
     ("a webhook's secret", "canary/+? 6e5a&%wh, 32 octets.."),
     ("a token of Keystone", "canary/+?6f4b&%kt"),
 ];
+/// End of the names of files with sealing keys.
+const SEALING_KEYS: &str = "sealing.keys";
 /// The password of our own user at Keystone.
 const KEYSTONE: &str = "canary/+? 7f3b&%ks";
 /// Names of secrets, in the spelling of various drivers.
@@ -184,6 +186,20 @@ fn dictionary(secret: &str) -> Value {
     json!({"objects": all(&object), "lists": all(&list), "deep": [{"deeper": {"texts": all(&text)}}]})
 }
 
+/// The keys with which secrets are sealed, of the scheduler-service and of each leaf.
+fn sealing_keys(folder: &Path) -> Result<Vec<Canary>> {
+    let mut canaries = Vec::new();
+    for file in files(folder)?.into_iter().filter(|file| file.to_string_lossy().ends_with(SEALING_KEYS)) {
+        let content: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        for key in content["keys"].as_array().context("a file without sealing keys")? {
+            let secret = key["secret"].as_str().context("a sealing key without its bytes")?;
+            canaries.push(Canary::new("a sealing key", &hex::decode(secret)?));
+        }
+    }
+    ensure!(canaries.len() > 5, "{} sealing keys", canaries.len());
+    Ok(canaries)
+}
+
 /// Writes secrets by the REST API: into dictionaries, webhooks and config drives. Returns all answers.
 async fn write_secrets(api: &users::Api) -> Result<String> {
     let [driver_info, instance_info, redfish, drive, webhook, token] = WRITTEN.map(|(_, secret)| secret);
@@ -198,7 +214,9 @@ async fn write_secrets(api: &users::Api) -> Result<String> {
     };
     let node = json!({"driver": "fake-hardware", "name": "f1", "driver_info": dictionary(driver_info)});
     send("POST", "nodes", "", node, 201).await?;
-    let more = json!([{"op": "add", "path": "/instance_info/more", "value": dictionary(instance_info)}]);
+    let paths = ["/instance_info/more", "/extra/more", "/properties/more"];
+    let more = paths.map(|path| json!({"op": "add", "path": path, "value": dictionary(instance_info)}));
+    let more = Value::from(more.to_vec());
     send("PATCH", "nodes/f1", "", more, 200).await?;
     let node = json!({"driver": "redfish", "name": "r1", "driver_info": {"redfish_address": "https://198.51.100.9",
         "redfish_username": "u", "redfish_password": redfish, "redfish_system_id": "/redfish/v1/Systems/1"}});
@@ -323,8 +341,7 @@ fn secrets_are_nowhere_to_be_seen() {
         canaries.extend(tokens.iter().map(|token| Canary::new("a boot token", token)));
         canaries.extend(WRITTEN.map(|(name, secret)| Canary::new(name, secret.as_bytes())));
         canaries.push(Canary::new("our password at Keystone", KEYSTONE.as_bytes()));
-        let sealing = fs::read_to_string(lab.data().join("certs/sealing.key"))?;
-        canaries.push(Canary::new("the sealing key", &hex::decode(sealing.trim())?));
+        canaries.extend(sealing_keys(&lab.data().join("certs"))?);
         let home = disk::phone_home(&machine.disk())?;
         let (_, life_key) = home.rsplit_once('/').unwrap();
         canaries.push(Canary::new("the key to phone home with", life_key.as_bytes()));
@@ -364,8 +381,8 @@ fn secrets_are_nowhere_to_be_seen() {
             let mut content = fs::read(&file).with_context(|| file.display().to_string())?;
             // etcd preallocates its log.
             content.truncate(content.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1));
-            // The key is where it must be, and nowhere else.
-            if !file.ends_with("certs/sealing.key") {
+            // The keys are where they must be, and nowhere else.
+            if !file.to_string_lossy().ends_with(SEALING_KEYS) {
                 places.push((file.display().to_string(), content));
             }
         }
