@@ -119,11 +119,24 @@ impl Skipped {
     }
 }
 
-/// Marks the disks that match one of these hints as not to be written.
+/// Marks the disks that match one of these hints, before all others are wiped.
 ///
 /// # Errors
 /// [`WorkError::SkipUnknown`] if it is not known of a usable disk whether it matches: it may be the one to skip.
-pub fn skip(mut found: Vec<BlockDevice>, skipped: &[DiskHints]) -> Result<Skipped, WorkError> {
+pub fn skip(found: Vec<BlockDevice>, skipped: &[DiskHints]) -> Result<Skipped, WorkError> {
+    let (marked, unknown) = mark(found, skipped);
+    unknown.map_or(Ok(marked), |(disk, hint)| Err(WorkError::SkipUnknown { disk, hint }))
+}
+
+/// Marks the disks that match one of these hints, or may match one, before another is chosen to be written.
+#[must_use]
+pub fn skip_for_write(found: Vec<BlockDevice>, skipped: &[DiskHints]) -> Skipped {
+    mark(found, skipped).0
+}
+
+/// Marks the disks that match, or may match, one of these hints. Returns the first that may, with the position of the hint.
+fn mark(mut found: Vec<BlockDevice>, skipped: &[DiskHints]) -> (Skipped, Option<(String, usize)>) {
+    let mut unknown = None;
     let judge = |hints: &DiskHints, device: &BlockDevice| hints.judge(&device.disk, &device.identifier);
     let is_matched = |hints: &DiskHints| found.iter().any(|device| judge(hints, device) == Verdict::Matches);
     let unmatched = (0..).zip(skipped).filter(|(_, hints)| !is_matched(hints)).map(|(at, _)| at).collect();
@@ -132,10 +145,11 @@ pub fn skip(mut found: Vec<BlockDevice>, skipped: &[DiskHints]) -> Result<Skippe
         if verdicts.contains(&Verdict::Matches) {
             device.unusable = Some("is skipped, as properties/skip_block_devices says");
         } else if let Some(hint) = verdicts.iter().position(|verdict| *verdict == Verdict::Unknown) {
-            return Err(WorkError::SkipUnknown { disk: title(&device.disk), hint });
+            device.unusable = Some("may be one to skip: it lacks what properties/skip_block_devices asks for");
+            unknown.get_or_insert_with(|| (title(&device.disk), hint));
         }
     }
-    Ok(Skipped { found, unmatched })
+    (Skipped { found, unmatched }, unknown)
 }
 
 /// Requirements on the disk that is to be written.
@@ -159,9 +173,7 @@ pub fn choose<'f>(found: &'f [BlockDevice], wanted: &Wanted) -> Result<&'f Disk,
     let usable = || {
         let meets = move |found: &&BlockDevice| {
             let BlockDevice { disk, identifier, unusable } = found;
-            unusable.is_none()
-                && (name.is_empty() || disk.name == *name)
-                && hints.judge(disk, identifier) == Verdict::Matches
+            unusable.is_none() && (name.is_empty() || disk.name == *name) && hints.select(disk, identifier)
         };
         found.iter().filter(meets).map(|found| &found.disk)
     };

@@ -82,7 +82,7 @@ async fn write_all(
     entries: &mpsc::UnboundedSender<Entry>,
 ) -> Result<(), WorkError> {
     let write = WriteJob::decode(write)?;
-    let skipped = disks::skip(disks::scan(machine), &write.skipped)?;
+    let skipped = disks::skip_for_write(disks::scan(machine), &write.skipped);
     skipped.say_unmatched(machine);
     let disk = disks::choose(&skipped.found, &write.disk)?.clone();
     machine.say(format_args!("writing image {} to disk {}", write.name, disks::title(&disk)));

@@ -70,7 +70,7 @@ impl Users {
             return Ok(Arc::new(Caller::unrestricted(name)));
         }
         let busy = || Refusal::Away("too many passwords are being verified; repeat the request".to_owned());
-        let _turn = self.turns.take(from).await.ok_or_else(busy)?;
+        let turn = self.turns.take(from).await.ok_or_else(busy)?;
         // Another request of the client may have verified them meanwhile.
         let (hashes, is_known) = self.look(&key);
         if is_known {
@@ -78,6 +78,8 @@ impl Users {
         }
         let user = name.clone();
         let right = tokio::task::spawn_blocking(move || {
+            // A client that disconnects does not end the verification, which keeps its turn.
+            let _turn = turn;
             let matches = bcrypt::verify(password.expose(), hash_to_verify(&hashes, &user)).unwrap_or(false);
             hashes.get(&user).filter(|_| matches).cloned()
         });
@@ -228,9 +230,6 @@ mod tests {
                 unknown.iter().map(|name| cost(hash_to_verify(&hashes, name))).collect();
             assert_eq!(seen, costs.iter().map(|cost| (*cost).to_owned()).collect(), "{costs:?}");
             assert_eq!(hash_to_verify(&hashes, "user0"), hashes["user0"], "a user has its own hash");
-            let again =
-                unknown.iter().all(|name| hash_to_verify(&hashes, name) == hash_to_verify(&hashes.clone(), name));
-            assert!(again, "the same name is always as much work");
         }
         assert_eq!(hash_to_verify(&BTreeMap::new(), "ann"), HASH_WITHOUT_USERS);
         assert!(HASH_WITHOUT_USERS.len() == 60);

@@ -126,11 +126,23 @@ impl DiskHints {
         self.0.is_empty()
     }
 
-    /// Compares a disk with all conditions. `identifier` is the disk's `wwid`, or empty; a serial number that is equal to it
+    /// Compares a disk that is to be left alone with all conditions: a part of a serial number may also be one of its
+    /// identifier. `identifier` is the disk's `wwid`, or empty; a serial number that is equal to it
     /// stands for one that is not known.
     #[must_use]
     pub fn judge(&self, disk: &Disk, identifier: &str) -> Verdict {
-        let of_each = || self.0.iter().map(|condition| condition.judge(disk, identifier));
+        self.judge_as(disk, identifier, Reach::AnyName)
+    }
+
+    /// Returns whether a disk that is to be written meets all conditions for sure. An order, or a part of a serial number, is
+    /// about the serial number itself if the disk tells it.
+    #[must_use]
+    pub fn select(&self, disk: &Disk, identifier: &str) -> bool {
+        self.judge_as(disk, identifier, Reach::SerialNumber) == Verdict::Matches
+    }
+
+    fn judge_as(&self, disk: &Disk, identifier: &str, reach: Reach) -> Verdict {
+        let of_each = || self.0.iter().map(|condition| condition.judge(disk, identifier, reach));
         if of_each().any(|verdict| verdict == Verdict::Differs) {
             return Verdict::Differs;
         }
@@ -226,8 +238,17 @@ fn size(text: &str) -> Option<Bounds> {
     }
 }
 
+/// What orders and parts of a serial number are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The serial number and the identifier.
+    AnyName,
+    /// The serial number, if the disk tells it.
+    SerialNumber,
+}
+
 impl Condition {
-    fn judge(&self, disk: &Disk, identifier: &str) -> Verdict {
+    fn judge(&self, disk: &Disk, identifier: &str, reach: Reach) -> Verdict {
         let verdict = |is_met: bool| if is_met { Verdict::Matches } else { Verdict::Differs };
         match self {
             // A disk of which the size is not known has 0 bytes and is not used.
@@ -236,7 +257,10 @@ impl Condition {
             Self::Text { of, operator, values } => {
                 let (found, is_known) = match of {
                     TextField::Model => (vec![disk.model.clone()], !disk.model.trim().is_empty()),
-                    TextField::Serial => serials(disk, identifier, values),
+                    TextField::Serial => {
+                        let is_equality = matches!(*operator, "s==" | "s!=" | "<or>");
+                        serials(disk, identifier, values, is_equality || reach == Reach::AnyName)
+                    }
                     TextField::Name => (vec![format!("/dev/{}", disk.name)], true),
                 };
                 let found = found.iter().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
@@ -253,13 +277,16 @@ impl Condition {
 
 /// Returns the texts that may be meant by the serial number of a disk, and whether the one that the values are about is among
 /// them.
-fn serials(disk: &Disk, identifier: &str, values: &[String]) -> (Vec<String>, bool) {
+fn serials(disk: &Disk, identifier: &str, values: &[String], with_identifier: bool) -> (Vec<String>, bool) {
     let lower = identifier.trim().to_lowercase();
     let without_prefix = IDENTIFIER_PREFIXES.iter().find_map(|prefix| lower.strip_prefix(prefix)).unwrap_or_default();
     let is_of_identifier =
         |value: &String| IDENTIFIER_PREFIXES.iter().any(|prefix| value.starts_with(prefix)) && !lower.is_empty();
     let has_serial = !disk.serial.trim().is_empty() && disk.serial != identifier;
-    let texts = vec![disk.serial.clone(), lower.clone(), without_prefix.to_owned()];
+    let mut texts = vec![disk.serial.clone()];
+    if !has_serial || with_identifier {
+        texts.extend([lower.clone(), without_prefix.to_owned()]);
+    }
     (texts, has_serial || values.iter().all(is_of_identifier))
 }
 
@@ -379,6 +406,26 @@ mod tests {
             (&[("name", "/dev/sdb")], "what is known", Verdict::Matches),
         ] {
             assert_eq!(DiskHints::parse(hints.iter().copied()).unwrap().judge(&unknown, ""), right, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_an_identifier_selects_no_disk_that_tells_its_serial_number() {
+        const NAA: &str = "naa.5002538e40a1b2c3";
+        // The serial number, the hint, whether the disk is one to skip, and whether it is one to write.
+        for (serial, value, skips, selects) in [
+            ("S5H7NS0N", "<in> 5002", true, false),
+            ("S5H7NS0N", "<in> s5h7", true, true),
+            ("S5H7NS0N", "s< s5", true, false),
+            ("S5H7NS0N", "<all-in> 5002 538e", true, false),
+            ("S5H7NS0N", NAA, true, true),
+            ("S5H7NS0N", "<or> 5002538e40a1b2c3 <or> x", true, true),
+            (NAA, "<in> naa.5002", true, true),
+        ] {
+            let disk = Disk { serial: serial.to_owned(), ..disk() };
+            let hints = DiskHints::parse([("serial", value)]).unwrap();
+            let judged = (hints.judge(&disk, NAA) == Verdict::Matches, hints.select(&disk, NAA));
+            assert_eq!(judged, (skips, selects), "{serial} {value}");
         }
     }
 

@@ -122,14 +122,13 @@ async fn read_chunk(reading: &Arc<Reading>, at: u64, size: usize) -> io::Result<
     // Few threads read: the allocator keeps memory for each, and a disk is not faster for more.
     let permit = DISK_READS.acquire().await.map_err(io::Error::other)?;
     let source = Arc::clone(reading);
-    let outcome = tokio::task::spawn_blocking(move || {
+    let reading = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         let got = source.file.read_at(&mut chunk, at)?;
         chunk.truncate(got);
         Ok(chunk)
     });
-    let outcome = outcome.await.unwrap_or_else(|stopped| Err(stopped.into()));
-    drop(permit);
-    outcome
+    reading.await.unwrap_or_else(|stopped| Err(stopped.into()))
 }
 
 #[cfg(test)]

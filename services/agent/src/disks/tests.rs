@@ -107,6 +107,9 @@ fn a_scsi_disk_is_skipped_by_its_serial_number_and_by_its_identifier() {
             None => drop(fs::remove_file(device.join("vpd_pg80"))),
         }
         let hints = DiskHints::parse([("serial", value)]).unwrap();
+        // A disk of which it is not known is left alone when another one is written.
+        let left = skip_for_write(scan(&Machine::at(folder.path())), std::slice::from_ref(&hints));
+        assert_eq!(left.found.first().unwrap().unusable.is_some(), right != Some(false), "{value}");
         match (skip(scan(&Machine::at(folder.path())), &[hints]), right) {
             (Ok(Skipped { found, unmatched }), Some(right)) => {
                 assert_eq!(found.first().unwrap().unusable.is_some(), right, "{value}");

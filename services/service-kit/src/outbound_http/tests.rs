@@ -411,15 +411,15 @@ async fn a_name_is_resolved_for_the_port_that_is_allowed_and_for_no_other() {
 async fn the_wait_for_a_turn_is_bounded_by_itself_and_not_by_the_time_of_the_exchange() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = format!("http://{closed}/");
-    for (turn, total, source, is_sent) in [
-        (Duration::from_secs(60), Duration::from_secs(1), "a turn after the time of the exchange", true),
-        (Duration::from_secs(1), Duration::from_secs(60), "no turn", false),
+    for (turn, total, debt, source, is_sent) in [
+        (Duration::from_secs(60), Duration::from_secs(1), 2, "a turn after the time of the exchange", true),
+        (Duration::from_secs(1), Duration::from_secs(60), 40, "no turn", false),
     ] {
         let outbound = outbound(LOCAL, vec![]);
         let limits = Limits { turn, total: Some(total), ..Limits::of(Purpose::Image) };
         let client = outbound.client_with(Purpose::Image, &Trust::System, limits).unwrap();
         let next = || outbound.rates.take(Purpose::Image, closed.to_string(), FOREVER, Instant::now());
-        while next() < Duration::from_secs(2) {}
+        while next() < Duration::from_secs(debt) {}
         let error = get(&client, &url).await.unwrap_err();
         assert_eq!(!matches!(error, OutboundError::TooMany { .. }), is_sent, "{source}: {error}");
     }

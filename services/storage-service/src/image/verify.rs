@@ -313,7 +313,8 @@ impl Cache {
             let _permit = permit?;
             cache.verify_now(&own)
         });
-        working.await.ok().flatten().unwrap_or(Ended::Over)
+        // Without a permit the process stops.
+        working.await.map_or(Ended::Again, |ended| ended.unwrap_or(Ended::Over))
     }
 
     fn verify_now(&self, digest: &Digest) -> Option<Ended> {
@@ -322,15 +323,17 @@ impl Cache {
         let read = self.read_and_hash(digest, &path);
         match (Verdict::of(&read), read) {
             (Verdict::Right, Ok(Hashed { state, format, .. })) => {
-                if self.record_verified(digest, state) {
-                    self.finish_verification(digest, Cached { size: state.size, format, raw: None });
+                if !self.record_verified(digest, state) {
+                    // It was replaced or removed meanwhile.
+                    return Some(Ended::Again);
                 }
+                self.finish_verification(digest, Cached { size: state.size, format, raw: None });
                 Some(Ended::Over)
             }
             (Verdict::Damaged, Ok(Hashed { state, .. })) => {
                 // Another download may have replaced it.
                 let is_same = || fs::metadata(&path).is_ok_and(|now| FileState::of(&now).is_same_file(&state));
-                let Some(removed) = self.forget_if(digest, |_, _| is_same()) else { return Some(Ended::Over) };
+                let Some(removed) = self.forget_if(digest, |_, _| is_same()) else { return Some(Ended::Again) };
                 tracing::warn!(
                     %digest,
                     "a file of the image cache was changed or cut on disk and does not have its digest any more, removed it"
