@@ -24,6 +24,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 use wire_ironic::{
     difference::DIFFERENCES,
+    fields::masked,
     version::{HEADER, Version},
 };
 
@@ -373,7 +374,12 @@ fn plain(body: &Value) -> Value {
     match body {
         Value::Object(members) => {
             let kept = members.iter().filter(|(name, _)| !OF_THE_MOMENT.contains(&name.as_str()));
-            Value::Object(kept.map(|(name, value)| (name.clone(), plain(value))).collect())
+            // The difference `more-secrets`: Ironic shows secrets in these.
+            let shown = |(name, value): (&String, &Value)| match name.as_str() {
+                "extra" | "properties" => (name.clone(), masked(plain(value))),
+                _ => (name.clone(), plain(value)),
+            };
+            Value::Object(kept.map(shown).collect())
         }
         Value::Array(items) => Value::Array(items.iter().map(plain).collect()),
         Value::String(text) => json!(unnamed(text)),
