@@ -1,5 +1,7 @@
 //! Secrets, which are accepted and never shown.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 /// Replacement of a secret in responses.
@@ -95,9 +97,11 @@ fn is_masked(key: &str, value: &Value) -> bool {
     if value.as_object().is_some_and(Map::is_empty) {
         return false;
     }
-    let key = key.to_ascii_lowercase();
+    // Most keys are in lower case, and each key of each dictionary in a list is looked at.
+    let is_lower = !key.bytes().any(|octet| octet.is_ascii_uppercase());
+    let key = if is_lower { Cow::Borrowed(key) } else { Cow::Owned(key.to_ascii_lowercase()) };
     let empty = value.is_null() || value.as_str().is_some_and(str::is_empty);
-    SECRET_KEY_PARTS.iter().any(|word| key.contains(word)) || (SECRET_KEYS.contains(&key.as_str()) && !empty)
+    SECRET_KEY_PARTS.iter().any(|word| key.contains(word)) || (SECRET_KEYS.contains(&&*key) && !empty)
 }
 
 #[cfg(test)]
