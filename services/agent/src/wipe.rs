@@ -134,15 +134,21 @@ mod tests {
         assert_eq!(edges(0, &[]), []);
     }
 
-    #[test]
-    fn every_disk_that_may_be_written_is_wiped() {
-        let folder = tempfile::tempdir().unwrap();
+    /// A machine with the disks `vda` and `vdb`, which are full.
+    fn with_two_disks(folder: &std::path::Path) -> Machine {
         let disk = |name: &str| Disk { name: name.to_owned(), size_bytes: 9 * MIB, ..Disk::default() };
         let hardware = Hardware { disks: vec![disk("vda"), disk("vdb")], ..Hardware::default() };
-        let machine = lay_out(folder.path(), &hardware).unwrap();
+        let machine = lay_out(folder, &hardware).unwrap();
         for name in ["vda", "vdb"] {
             std::fs::write(machine.disks.join(name), vec![7; 9 << 20]).unwrap();
         }
+        machine
+    }
+
+    #[test]
+    fn every_disk_that_may_be_written_is_wiped() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = with_two_disks(folder.path());
         assert_eq!(wipe(&machine, &[]).unwrap().disks, ["vda", "vdb"]);
         for name in ["vda", "vdb"] {
             let left = std::fs::read(machine.disks.join(name)).unwrap();
@@ -154,12 +160,7 @@ mod tests {
     #[test]
     fn a_disk_that_is_to_be_skipped_keeps_its_content() {
         let folder = tempfile::tempdir().unwrap();
-        let disk = |name: &str| Disk { name: name.to_owned(), size_bytes: 9 * MIB, ..Disk::default() };
-        let hardware = Hardware { disks: vec![disk("vda"), disk("vdb")], ..Hardware::default() };
-        let machine = lay_out(folder.path(), &hardware).unwrap();
-        for name in ["vda", "vdb"] {
-            std::fs::write(machine.disks.join(name), vec![7; 9 << 20]).unwrap();
-        }
+        let machine = with_two_disks(folder.path());
         let skipped = DiskHints::parse([("name", "/dev/vdb")]).unwrap();
         assert_eq!(wipe(&machine, &[skipped]).unwrap().disks, ["vda"]);
         assert_eq!(std::fs::read(machine.disks.join("vdb")).unwrap(), vec![7; 9 << 20]);
