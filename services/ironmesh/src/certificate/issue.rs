@@ -19,7 +19,7 @@ use super::ledger::{Entry, Issuer, Ledger, Subject};
 
 /// A CA that is valid for less than this issues nothing: what it issues would be due at once, again and again.
 const MIN_CA_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// An operator is told of the end of a CA that is valid for less than this.
+/// `ironmesh up` warns of the end of a CA that is valid for less than this.
 const CA_WARNING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Pause between two attempts to issue a certificate.
 const RETRY_DELAY: Duration = Duration::from_secs(60);
