@@ -3,6 +3,7 @@
 //! It works with any kind of machine; its [`Chassis`] decides what a command does to the machine.
 
 pub mod fault;
+pub mod qemu;
 mod script;
 
 use std::fs;
@@ -25,13 +26,8 @@ use wire_ipmi::{Completion, MAX_DATAGRAM, Privilege, Secret, Suite, netfn};
 
 pub use self::script::{Habit, Script};
 use crate::check::{self, Deed, What};
+pub use virtual_rack::bmc::{PASSWORD, PORT, USER};
 
-/// IPMI's port (RMCP, ASF 2.0 §3.2.3).
-pub const PORT: u16 = 623;
-/// Name of the only user.
-pub const USER: &str = "admin";
-/// Its initial password.
-pub const PASSWORD: &str = "labpass";
 /// Maximum number of sessions, as few as a cheap BMC has.
 const SLOTS: usize = 4;
 

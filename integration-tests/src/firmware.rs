@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    bmc::Caught,
+    bmc::{Caught, qemu::Responder},
     check::Deed,
     fault::{Point, Subject, World, firmware_points},
     mesh::{Api, Mesh, Options, beside, purpose},
@@ -27,7 +27,6 @@ use crate::{
         chassis::Chassis,
         console::Console,
         machine::{Behind, Firmware},
-        responder::Responder,
     },
 };
 

@@ -20,7 +20,8 @@ pub mod mesh;
 pub mod model;
 pub mod peer;
 pub mod proxy;
-pub mod rack;
 pub mod record;
 pub mod redfish;
 pub mod site;
+
+pub use virtual_rack as rack;

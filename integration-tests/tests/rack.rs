@@ -8,13 +8,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use integration_tests::bmc::qemu::Responder;
 use integration_tests::check::words;
+use integration_tests::mesh::beside;
 use integration_tests::rack::console::Console;
 use integration_tests::rack::daemon::Daemon;
 use integration_tests::rack::fault::{self, Cable, Traffic};
 use integration_tests::rack::machine::{Behind, Firmware};
 use integration_tests::rack::namespace::Namespace;
-use integration_tests::rack::responder::Responder;
 use integration_tests::rack::{Node, Plan, Rack, down_by_tag, wait};
 
 /// Ten times the duration of firmware on two idle cores.
@@ -33,7 +34,7 @@ impl Guarded {
         let plan = Plan {
             tag: tag.to_owned(),
             state: state.to_owned(),
-            program: env!("CARGO_BIN_EXE_virtual-rack").into(),
+            program: beside("virtual-rack").unwrap(),
             nodes: vec![Firmware::Bios],
             behind,
             memory_mib: Some(128),
@@ -112,7 +113,7 @@ fn a_boot_device_set_by_ipmitool_changes_what_the_machine_boots() {
 fn our_bmc_makes_a_machine_boot_from_ipmitools_device_and_logs_the_session() {
     let state = tempfile::tempdir().unwrap();
     let rack = Guarded::of("town", state.path(), Behind::Responder);
-    let ours = Responder::begin(rack.node(), Path::new(env!("CARGO_BIN_EXE_virtual-rack"))).unwrap();
+    let ours = Responder::begin(rack.node(), &beside("virtual-rack").unwrap()).unwrap();
     boots_what_ipmitool_says(&rack);
     rack.ipmitool("power off");
     assert_eq!(rack.ipmitool("power status").trim(), "Chassis Power is off");

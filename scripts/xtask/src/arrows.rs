@@ -108,8 +108,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "storage-service",
             "inventory-service",
             "scheduler-service",
+            "virtual-rack",
         ],
     ),
+    ("virtual-rack", &[]),
     ("xtask", &[]),
 ];
 

@@ -32,8 +32,8 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     advisories()?;
     let docs = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"];
     step("doc", &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
-    // Tests of whole racks run the shipped binary.
-    step("build", &["build", "--locked", "--quiet", "--package", "ironmesh"], &[])?;
+    // Tests of whole racks run the shipped binary and the virtual rack.
+    step("build", &["build", "--locked", "--quiet", "--package", "ironmesh", "--package", "virtual-rack"], &[])?;
     let mut tests = vec!["nextest", "run", "--workspace", "--locked", "--profile", "ci"];
     if extent == Extent::All {
         tests.extend(["--run-ignored", "all"]);

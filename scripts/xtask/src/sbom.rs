@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(tokio["hashes"][0]["content"].as_str().unwrap().len(), 64);
         assert_eq!(tokio["licenses"][0]["expression"], "MIT");
         assert!(named("ironmesh").is_some() && named("agent").is_some() && named("prost-build").is_some());
-        for test in ["proptest", "integration-tests", "scheduler-testing", "xtask"] {
+        for test in ["proptest", "integration-tests", "virtual-rack", "scheduler-testing", "xtask"] {
             assert!(named(test).is_none(), "{test}");
         }
         let known: BTreeSet<_> = components.iter().map(|component| component["bom-ref"].as_str().unwrap()).collect();

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use integration_tests::rack::machine::Behind;
-use integration_tests::rack::{Plan, Rack, chassis, down_by_tag};
+use virtual_rack::machine::Behind;
+use virtual_rack::{Plan, Rack, chassis, down_by_tag};
 
 const USAGE: &str = "\
 usage: virtual-rack up --state DIR --tag TAG --nodes bios,uefi,… [--memory MIB] [--disk-mib MIB]

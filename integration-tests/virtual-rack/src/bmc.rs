@@ -14,6 +14,13 @@ use super::machine::Machine;
 use super::namespace::Namespace;
 use super::wait;
 
+/// IPMI's port (RMCP, ASF 2.0 §3.2.3).
+pub const PORT: u16 = 623;
+/// Name of the only user.
+pub const USER: &str = "admin";
+/// Its initial password.
+pub const PASSWORD: &str = "labpass";
+
 /// Address and credentials of a BMC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {

@@ -60,7 +60,7 @@ pub enum Behind {
     /// OpenIPMI's `ipmi_sim`, a process that also has the serial line and the in-band interface.
     #[default]
     IpmiSim,
-    /// [`crate::bmc::Bmc`] in the process of the test, which logs its actions.
+    /// A simulated BMC in the process of the test, which logs its actions.
     Responder,
 }
 

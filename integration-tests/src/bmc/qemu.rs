@@ -12,11 +12,12 @@ use wire_ipmi::chassis::{Control, Power};
 use wire_ipmi::responder::Call;
 use wire_ipmi::responder::machine::{Answer, Change, Machine as Board};
 
-use super::Node;
-use super::chassis::{Ask, Chassis};
-use super::machine::BootDevice;
-use super::namespace::Namespace;
-use crate::bmc::{self, Bmc};
+use virtual_rack::Node;
+use virtual_rack::chassis::{Ask, Chassis};
+use virtual_rack::machine::BootDevice;
+use virtual_rack::namespace::Namespace;
+
+use super::Bmc;
 
 /// IPMI 2.0 Table 5-2: "unspecified error".
 const UNSPECIFIED: Completion = Completion(0xff);
@@ -68,7 +69,7 @@ struct Wired {
     chassis: Chassis,
 }
 
-impl bmc::Chassis for Wired {
+impl super::Chassis for Wired {
     async fn carry_out(&mut self, call: &Call) -> Answer {
         match self.decide(call) {
             Ok((answer, asks)) if asks.is_empty() => answer,
@@ -148,10 +149,10 @@ mod tests {
 
     fn wired() -> (Wired, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        let machine = crate::rack::machine::Machine {
+        let machine = virtual_rack::machine::Machine {
             name: "n1".to_owned(),
-            firmware: crate::rack::machine::Firmware::Bios,
-            behind: crate::rack::machine::Behind::Responder,
+            firmware: virtual_rack::machine::Firmware::Bios,
+            behind: virtual_rack::machine::Behind::Responder,
             mac: "52:54:00:01:00:01".to_owned(),
             uuid: "4c4c4544-0001-4c41-8042-525400010001".to_owned(),
             memory_mib: 80,

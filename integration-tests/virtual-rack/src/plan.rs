@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::bmc::Access;
+use super::bmc::{Access, PASSWORD, PORT, USER};
 use super::machine::{Behind, Firmware, Machine};
 use super::{Node, Rack, Services, prefix};
-use crate::bmc::{PASSWORD, PORT, USER};
 
 /// Properties of a rack for [`Rack::up`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +20,7 @@ pub struct Plan {
     pub program: PathBuf,
     /// The machines.
     pub nodes: Vec<Firmware>,
-    /// Kind of their BMCs. With [`Behind::Responder`] only addresses are assigned, and [`Responder`] does the rest.
-    ///
-    /// [`Responder`]: super::responder::Responder
+    /// Kind of their BMCs. With [`Behind::Responder`] only addresses are assigned, and the caller runs the BMCs.
     pub behind: Behind,
     /// Memory of each machine in MiB; `None` for the requirement of its firmware.
     pub memory_mib: Option<u32>,
@@ -39,7 +36,8 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 
 impl Services {
     /// Namespace and addresses of the services in a rack with this tag.
-    pub(crate) fn usual(tag: &str) -> Self {
+    #[must_use]
+    pub fn usual(tag: &str) -> Self {
         Self {
             namespace: format!("{}svc", prefix(tag)),
             interface: "prov".to_owned(),
@@ -54,7 +52,10 @@ impl Services {
 }
 
 /// Whether a rack can have this tag: it is part of the names of interfaces and namespaces.
-pub(crate) fn check_tag(tag: &str) -> Result<()> {
+///
+/// # Errors
+/// It is empty, longer than 8 characters, or has others than `a-z` and `0-9`.
+pub fn check_tag(tag: &str) -> Result<()> {
     let letters = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
     ensure!((1..=8).contains(&tag.len()) && tag.chars().all(letters), "a tag is 1 to 8 of a-z, 0-9");
     Ok(())

@@ -16,9 +16,8 @@ pub mod daemon;
 pub mod fault;
 pub mod machine;
 pub mod namespace;
-pub(crate) mod plan;
+pub mod plan;
 pub mod qmp;
-pub mod responder;
 pub mod wait;
 
 use std::fs;
@@ -140,6 +139,7 @@ impl Rack {
     }
 
     /// The namespace of the rack's switch, with the bridges `br-prov` and `br-oob`.
+    #[must_use]
     pub fn switch(&self) -> Namespace {
         switch(&self.tag)
     }
@@ -177,7 +177,10 @@ impl Rack {
 
 impl Services {
     /// Makes the services' namespace and the rack's switch, and the cables between the two.
-    pub(crate) fn build(&self, switch: &Namespace) -> Result<()> {
+    ///
+    /// # Errors
+    /// One of them cannot be made.
+    pub fn build(&self, switch: &Namespace) -> Result<()> {
         let own = Namespace::named(&self.namespace);
         switch.create()?;
         switch.bridge("br-prov")?;
@@ -206,11 +209,13 @@ pub fn down_by_tag(tag: &str) -> Result<()> {
 const FILE: &str = "rack.json";
 
 /// Prefix of the names of a rack's namespaces.
-pub(crate) fn prefix(tag: &str) -> String {
+#[must_use]
+pub fn prefix(tag: &str) -> String {
     format!("im-{tag}-")
 }
 
 /// The namespace of a rack's switch.
-pub(crate) fn switch(tag: &str) -> Namespace {
+#[must_use]
+pub fn switch(tag: &str) -> Namespace {
     Namespace::named(&format!("{}tor", prefix(tag)))
 }
