@@ -127,6 +127,7 @@ impl RestApi {
         };
         let empty = ExtraFields::new();
         let info = InstanceInfo::of(node.spec().instance_info.as_ref().unwrap_or(&empty));
+        // Also a rule of `Registry::accept`; here it precedes the downloads and the registration of the image.
         driver_info::check_disks(record.intent.value.driver, node.spec())?;
         let image = match source(info).map_err(refused)? {
             Source::Registered(name) => {

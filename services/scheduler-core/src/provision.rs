@@ -137,8 +137,8 @@ impl Registry {
     /// begins in one transaction.
     ///
     /// # Errors
-    /// [`Error::Refused`] and [`Error::NoMac`] where the node does not take the verb; a conflict where its records changed
-    /// since they were read.
+    /// [`Error::Refused`] and [`Error::NoMac`] where the node does not take the verb; [`Error::Request`] where its agent cannot
+    /// evaluate the hints for its disks; a conflict where its records changed since they were read.
     pub async fn accept(
         &self,
         context: &RequestContext,
@@ -166,6 +166,10 @@ impl Registry {
         // The decision is stored only if these fields are unchanged: the node may become protected at this moment.
         let key = key::node_spec(record.rack, record.node);
         let read = self.view().get(&key);
+        if let (Verb::Deploy | Verb::Rebuild, Some(read)) = (verb, &read) {
+            let checked = driver_info::check_disks(intent.driver, &read.value.spec);
+            checked.map_err(|error| Invalid::wrong("node", error.text))?;
+        }
         let facts = facts(record, read.as_ref().map(|read| &read.value.spec), &steps);
         let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
         let moved = self.moved(record, (Event::Asked(verb), facts), failure);

@@ -110,6 +110,18 @@ async fn a_bulk_deploys_all_its_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_whose_disks_its_agent_cannot_evaluate_fails_in_a_bulk_before_its_deploy() {
+    let lab = Lab::up().await;
+    let hints = json!({"properties": {"root_device": {"vendor": "ATA"}}});
+    let node = lab.machine_with(1, State::Available, hints).await;
+    lab.begin(&bulk(Verb::Deploy, &[node], limits(1))).await;
+    until("its failure", || format!("{:?}", lab.bulk()), || lab.count().failed == 1).await;
+    let text = lab.failed_text(node);
+    assert!(text.contains("root_device of the node cannot be used"), "{text}");
+    assert_eq!((lab.state(node).as_str(), lab.record(node).operation), ("available", None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_nodes_are_under_way_than_its_limit_allows() {
     let lab = Lab::up().await;
     lab.leaves.set(|script| script.agent = Agent::Mute);

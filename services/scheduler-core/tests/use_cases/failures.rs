@@ -15,6 +15,7 @@ use keyspace::{key, value::Work};
 use scheduler_core::work::seen::waiting;
 use scheduler_testing::IMAGE;
 use serde_json::json;
+use service_kit::status::{self, Failure as _, Kind};
 
 use crate::{
     lab::{Lab, SHORT_TIMEOUT, limits, until},
@@ -338,10 +339,35 @@ async fn a_step_that_the_driver_lacks_fails_the_operation_before_the_machine_is_
     let node = lab.machine(1, State::Manageable).await;
     let steps = [crate::lab::step("raid", "create_configuration")];
     let refused = lab.ask_with(node, Verb::Clean, "", &steps).await.unwrap_err();
-    assert!(service_kit::status::chain(&refused).contains("no step raid.create_configuration"));
+    assert!(status::chain(&refused).contains("no step raid.create_configuration"));
     // A bulk or an older replica may have stored it all the same.
     lab.accept_with_steps(node, Verb::Clean, &steps).await;
     lab.comes_to(node, "clean failed").await;
     assert_eq!(lab.failure(node).0, "UNKNOWN_STEP");
     assert_eq!(lab.leaves.asked(node), []);
+}
+
+/// The sources of the hints: the options of ironic-python-agent's `root_device`, of which our own agent evaluates some.
+#[tokio::test(start_paused = true)]
+async fn disks_that_the_agent_cannot_evaluate_are_refused_before_a_deploy_begins() {
+    let lab = Lab::at_rest().await;
+    for (number, (state, verb, properties, key)) in (1..).zip([
+        (State::Available, Verb::Deploy, json!({"root_device": {"wwn": "0x5000"}}), "root_device"),
+        (State::Available, Verb::Deploy, json!({"root_device": {"hctl": "1:0:0:0"}}), "root_device"),
+        (State::Available, Verb::Deploy, json!({"root_device": {"by_path": "/dev/disk/by-path/p"}}), "root_device"),
+        (State::Active, Verb::Rebuild, json!({"root_device": {"vendor": "ATA"}}), "root_device"),
+        (State::Available, Verb::Deploy, json!({"skip_block_devices": [{"vendor": "ATA"}]}), "skip_block_devices"),
+        (State::Active, Verb::Rebuild, json!({"skip_block_devices": [{"wwn": "0x50"}]}), "skip_block_devices"),
+    ]) {
+        let node = lab.machine_with(number, state, json!({"properties": properties})).await;
+        let error = match verb {
+            Verb::Rebuild => lab.ask_with(node, verb, "disk", &[]).await.unwrap_err(),
+            _ => lab.ask(node, verb).await.unwrap_err(),
+        };
+        let text = status::chain(&error);
+        assert!(text.contains(key) && text.contains("ironic-python-agent"), "{properties}: {text}");
+        assert_eq!((error.kind(), lab.record(node).operation), (Kind::Invalid, None), "{properties}");
+        lab.use_ironic_ramdisk(node, "http://h/k", "http://h/r").await;
+        lab.ask_with(node, verb, "disk", &[]).await.unwrap();
+    }
 }
