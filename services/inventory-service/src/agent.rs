@@ -1,9 +1,6 @@
 //! Authenticates agents, gives them instructions, and stores their results.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::BTreeMap;
 
 use domain::{
     failure::{Cause, Failure},
@@ -23,7 +20,6 @@ use keyspace::{
     value::{AgentSeen, AgentWork, BootDecision, NodeSpec, Properties, Work},
 };
 use mesh::{Mesh, WorkGuard};
-use parking_lot::Mutex;
 use proto::agent::v1 as wire;
 use service_kit::{Host, clock, timeline::Timeline};
 use sha2::{Digest as _, Sha256};
@@ -59,8 +55,6 @@ pub(crate) struct Agents {
     pub(crate) timeline: Timeline,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) host: Host,
-    /// Feature levels of the agents that called this replica.
-    pub(crate) feature_levels: Arc<Mutex<HashMap<NodeId, u32>>>,
 }
 
 impl Agents {
@@ -73,7 +67,8 @@ impl Agents {
         self.mesh.view().get(&key::agent(self.rack, node))
     }
 
-    /// Binds the boot to the caller's key if the boot token is right. Idempotent for the same key.
+    /// Binds the boot to the caller's key if the boot token is right. Idempotent for the same key. The feature level is stored
+    /// with the binding: the call for work may reach this service after a restart, or another replica.
     pub(crate) async fn hello(&self, caller: &Caller, token: &[u8], feature_level: u32) -> Result<(), Error> {
         let node = caller.node;
         let guard = self.mesh.begin_work(node)?;
@@ -88,7 +83,11 @@ impl Agents {
         let known = self.seen(node);
         if let Some(bound) = known.as_ref().filter(|known| known.value.generation == caller.generation) {
             if bound.value.key == caller.key {
-                self.feature_levels.lock().insert(node, feature_level);
+                // It differs where a service of an earlier version bound the boot.
+                if bound.value.feature_level != feature_level {
+                    let seen = AgentSeen { feature_level, ..bound.value.clone() };
+                    self.write(&guard, caller, bound, seen).await?;
+                }
                 return Ok(());
             }
             metrics::hello("two machines");
@@ -102,6 +101,7 @@ impl Agents {
         let claim = self.mesh.claim(&guard).await?;
         let (bound_key, by) = (caller.key.clone(), claim.instance());
         let seen = AgentSeen::bound(caller.generation, bound_key, AgentWork::Underway, clock::now(), by);
+        let seen = AgentSeen { feature_level, ..seen };
         let key = key::agent(self.rack, node);
         let change = self
             .mesh
@@ -110,7 +110,6 @@ impl Agents {
             .put(&key, &seen, Expect::same(known.as_ref()))
             .map_err(mesh::Error::from)?;
         self.mesh.commit(change).await?;
-        self.feature_levels.lock().insert(node, feature_level);
         metrics::hello("bound");
         self.timeline.note(node, caller.generation, Mark::AgentHello, "");
         self.heartbeats.record(node);
@@ -151,8 +150,7 @@ impl Agents {
         let rest = wire::work_response::Instruction::Rest(wire::work_response::Rest {});
         let instruction =
             if bound.value.work == AgentWork::Underway { self.instruction(caller)? } else { rest.clone() };
-        let level = self.feature_levels.lock().get(&caller.node).copied().unwrap_or(0);
-        if level >= needed_level(&instruction) {
+        if bound.value.feature_level >= needed_level(&instruction) {
             return Ok((guard, wire::WorkResponse { instruction: Some(instruction) }));
         }
         let text = "the agent ramdisk is older than this service and would ignore root_device and skip_block_devices of the \
@@ -328,35 +326,4 @@ pub(crate) enum AgentEvent {
 }
 
 #[cfg(test)]
-mod tests {
-    use wire::work_response::Instruction;
-
-    use super::*;
-
-    #[test]
-    fn a_record_that_cannot_be_read_is_not_a_node_without_one() {
-        let named = || NodeSpec { maintenance: true, ..NodeSpec::default() };
-        assert_eq!(spec_of(Some(named()), true), Some(named()));
-        assert_eq!(spec_of(None, false), Some(NodeSpec::default()));
-        assert_eq!(spec_of(None, true), None, "it may name disks to skip");
-    }
-
-    #[test]
-    fn an_instruction_with_hints_for_disks_needs_an_agent_that_evaluates_them() {
-        let hints = || wire::DiskHints { hints: [("serial".to_owned(), "S1".to_owned())].into() };
-        let write = |root_device, skipped_disks| {
-            Instruction::Write(wire::Write { root_device, skipped_disks, ..wire::Write::default() })
-        };
-        for (instruction, source, right) in [
-            (Instruction::Wipe(wire::Wipe { skipped_disks: vec![hints()] }), "a disk to skip", 1),
-            (Instruction::Wipe(wire::Wipe { skipped_disks: vec![] }), "all disks", 0),
-            (write(Some(hints()), vec![]), "a root device", 1),
-            (write(None, vec![hints()]), "a disk to skip", 1),
-            (write(None, vec![]), "any disk", 0),
-            (Instruction::Inspect(wire::Inspect {}), "nothing is written", 0),
-            (Instruction::Rest(wire::work_response::Rest {}), "nothing is done", 0),
-        ] {
-            assert_eq!(needed_level(&instruction), right, "{instruction:?}: {source}");
-        }
-    }
-}
+mod tests;

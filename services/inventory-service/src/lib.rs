@@ -78,7 +78,6 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         timeline: timeline.clone(),
         heartbeats: heartbeats.clone(),
         host: kit.host.clone(),
-        feature_levels: std::sync::Arc::default(),
     };
     let tls = kit.tls.clone();
     let agent_listener = GrpcListener {

@@ -69,6 +69,9 @@ pub struct AgentSeen {
     pub key: String,
     /// When it was bound.
     pub bound_at: Timestamp,
+    /// What the agent is able to do, as `HelloRequest.feature_level` defines it.
+    #[serde(default, skip_serializing_if = "super::node::is_zero")]
+    pub feature_level: u32,
     /// State of its work.
     pub work: AgentWork,
     /// Number of requested steps that were done when it finished.
@@ -90,8 +93,9 @@ impl AgentSeen {
     /// An agent that has just bound the boot token to its key.
     #[must_use]
     pub fn bound(generation: Generation, key: String, work: AgentWork, at: Timestamp, by: InstanceId) -> Self {
-        let (bound_at, seen_at, seen_by) = (at, at, by);
-        Self { generation, key, bound_at, work, reaches: 0, reboots: false, lists: Vec::new(), seen_at, seen_by }
+        let (bound_at, seen_at, seen_by, feature_level) = (at, at, by, 0);
+        let (reaches, reboots, lists) = (0, false, Vec::new());
+        Self { generation, key, bound_at, feature_level, work, reaches, reboots, lists, seen_at, seen_by }
     }
 
     /// Whether it has work left of this decision.
