@@ -4,7 +4,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, header, request::Parts};
 use domain::policy::{Caller, Roles, Scope};
 use serde_json::{Value, json};
 use service_kit::listener::AddressKey;
@@ -16,6 +16,7 @@ use crate::{
     jwt::Issuer,
     keystone::{Keystone, TOKEN},
     refusal::Refusal,
+    sender::{self, SenderError},
 };
 
 /// Maximum time for authenticating one request.
@@ -43,6 +44,8 @@ pub struct Authenticator {
     users: Option<Users>,
     keystone: Option<Keystone>,
     issuer: Option<Issuer>,
+    /// Hosts that are known besides those of loopback. They matter only if no method is configured.
+    hosts: Vec<String>,
     /// The caller if no method is configured.
     unrestricted: Arc<Caller>,
     /// The caller of public paths, without any rights.
@@ -65,6 +68,7 @@ impl Authenticator {
             users: users.map_err(named("rest_users"))?,
             keystone: keystone.map_err(named("rest_keystone"))?,
             issuer: issuer.map_err(named("rest_jwt"))?,
+            hosts: config.hosts.clone(),
             unrestricted: Arc::new(Caller::unrestricted("anybody")),
             anonymous: Arc::new(Caller {
                 name: String::new(),
@@ -75,12 +79,25 @@ impl Authenticator {
         })
     }
 
+    fn is_off(&self) -> bool {
+        self.users.is_none() && self.keystone.is_none() && self.issuer.is_none()
+    }
+
+    /// Checks a request before its credentials. Without a method, only requests for hosts that are known are let through.
+    ///
+    /// # Errors
+    /// [`SenderError`]
+    pub fn check_sender(&self, parts: &Parts) -> Result<(), SenderError> {
+        sender::check_sender(parts)?;
+        if self.is_off() { sender::check_host(parts, &self.hosts) } else { Ok(()) }
+    }
+
     /// Returns the caller of a request. `path` is the path of the request without `/v1`. Cancel safe.
     ///
     /// # Errors
     /// [`Denied::Unknown`] if the credentials are missing or wrong, [`Denied::Away`] if they cannot be verified now.
     pub async fn check(&self, path: &str, headers: &HeaderMap, from: AddressKey) -> Result<Arc<Caller>, Denied> {
-        if self.users.is_none() && self.keystone.is_none() && self.issuer.is_none() {
+        if self.is_off() {
             return Ok(Arc::clone(&self.unrestricted));
         }
         if is_public(path) {

@@ -17,6 +17,8 @@ pub struct AuthConfig {
     pub keystone: Keystone,
     /// The OpenID provider whose access tokens are accepted.
     pub jwt: Jwt,
+    /// Hosts by which clients reach the API if requests are not authenticated, besides `localhost` and loopback addresses.
+    pub hosts: Vec<String>,
     /// How the servers are reached.
     pub outbound: OutboundConfig,
 }

@@ -26,4 +26,4 @@ mod turns;
 pub use authenticator::{Authenticator, Denied};
 pub use config::{AuthConfig, Jwt, Keystone};
 pub use error::Error;
-pub use sender::{SenderError, check_sender};
+pub use sender::{SenderError, host};

@@ -1,6 +1,8 @@
 //! What the head of a request tells of its sender, before credentials: which server it means, and whether a browser sends
 //! it for a page of another site.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use axum::http::{HeaderMap, Method, Version, header, request::Parts, uri::Authority};
 
 /// Why a request is refused before its credentials are looked at.
@@ -9,6 +11,13 @@ pub enum SenderError {
     /// It does not name exactly one server (400).
     #[error("the request must have exactly one Host header, with a host and an optional port (RFC 9112 section 3.2)")]
     Host,
+    /// It names a server that is none of ours, where the source of a request is all that is known of its sender (403).
+    #[error(
+        "the request is for a host that is not known here: without authentication, only requests for localhost and loopback \
+         addresses are answered, so that a page whose name leads here (DNS rebinding) is not; name the host in \
+         scheduler.rest_hosts, or authenticate users (scheduler.rest_users)"
+    )]
+    UnknownHost,
     /// A browser sends it for a page of another site (403).
     #[error(
         "a browser sends this change for a page of another site, with the credentials or from the host of its user; use a \
@@ -25,7 +34,7 @@ pub enum SenderError {
 ///
 /// # Errors
 /// [`SenderError`]
-pub fn check_sender(parts: &Parts) -> Result<(), SenderError> {
+pub(crate) fn check_sender(parts: &Parts) -> Result<(), SenderError> {
     let host = host(parts)?;
     if is_safe(&parts.method) {
         return Ok(());
@@ -44,8 +53,35 @@ fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 
-/// The server that a request means. Only HTTP/1.0 may leave it out; HTTP/2 has it in the target (RFC 9113 §8.3.1).
-fn host(parts: &Parts) -> Result<Option<&str>, SenderError> {
+/// Checks that a request that is not authenticated is for a server that we are known by: a page of any site is its own site
+/// for a browser, whatever its name leads to (DNS rebinding). `names` are known in addition to `localhost` and loopback
+/// addresses. Clients that name no server (HTTP/1.0) are no browsers.
+///
+/// # Errors
+/// [`SenderError::Host`], [`SenderError::UnknownHost`]
+pub(crate) fn check_host(parts: &Parts, names: &[String]) -> Result<(), SenderError> {
+    let Some(host) = host(parts)? else { return Ok(()) };
+    let authority: Authority = host.parse().map_err(|_| SenderError::Host)?;
+    let host = authority.host();
+    let is_known = host.eq_ignore_ascii_case("localhost") || names.iter().any(|name| host.eq_ignore_ascii_case(name));
+    if is_known || is_loopback(host) { Ok(()) } else { Err(SenderError::UnknownHost) }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match in_brackets {
+        Some(address) => {
+            address.parse().is_ok_and(|address: Ipv6Addr| IpAddr::from(address).to_canonical().is_loopback())
+        }
+        None => host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback()),
+    }
+}
+
+/// Returns the server that a request means. Only HTTP/1.0 may leave it out; HTTP/2 has it in the target (RFC 9113 §8.3.1).
+///
+/// # Errors
+/// [`SenderError::Host`]
+pub fn host(parts: &Parts) -> Result<Option<&str>, SenderError> {
     let in_target = parts.uri.authority().map(Authority::as_str);
     let in_header = single(&parts.headers)?;
     let is_optional = parts.version < Version::HTTP_11 || (parts.version >= Version::HTTP_2 && in_target.is_some());
@@ -108,6 +144,38 @@ mod tests {
         ] {
             let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
             assert_eq!(check_sender(&parts("GET", target, version, &headers)), outcome, "{source}: {target} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn without_authentication_only_requests_for_known_hosts_are_answered() {
+        const UNKNOWN: Result<(), SenderError> = Err(SenderError::UnknownHost);
+        let names = ["ironic.example".to_owned(), "[fd00::1]".to_owned()];
+        // Source, version, target, host, outcome.
+        for (source, version, target, host, outcome) in [
+            ("curl, openstacksdk", Version::HTTP_11, "/v1", Some("localhost:6385"), Ok(())),
+            ("RFC 9110 §4.2.3, case", Version::HTTP_11, "/v1", Some("LOCALHOST"), Ok(())),
+            ("an address", Version::HTTP_11, "/v1", Some("127.0.0.1:6385"), Ok(())),
+            ("RFC 1122 §3.2.1.3", Version::HTTP_11, "/v1", Some("127.8.9.10"), Ok(())),
+            ("IPv6", Version::HTTP_11, "/v1", Some("[::1]:6385"), Ok(())),
+            ("RFC 4291 §2.5.5.2", Version::HTTP_11, "/v1", Some("[::ffff:127.0.0.1]"), Ok(())),
+            ("configured", Version::HTTP_11, "/v1", Some("Ironic.example:443"), Ok(())),
+            ("configured, IPv6", Version::HTTP_11, "/v1", Some("[FD00::1]"), Ok(())),
+            ("RFC 1945", Version::HTTP_10, "/v1", None, Ok(())),
+            ("HTTP/2", Version::HTTP_2, "http://localhost:6385/v1", None, Ok(())),
+            ("DNS rebinding", Version::HTTP_11, "/v1", Some("evil.example:6385"), UNKNOWN),
+            ("DNS rebinding, HTTP/2", Version::HTTP_2, "http://evil.example/v1", None, UNKNOWN),
+            ("DNS rebinding, HTTP/1.0", Version::HTTP_10, "/v1", Some("evil.example"), UNKNOWN),
+            ("a target with a host", Version::HTTP_11, "http://evil.example/v1", Some("localhost"), UNKNOWN),
+            ("a name that begins like ours", Version::HTTP_11, "/v1", Some("localhost.evil.example"), UNKNOWN),
+            ("a name that begins like an address", Version::HTTP_11, "/v1", Some("127.0.0.1.nip.io"), UNKNOWN),
+            ("a name below a known one", Version::HTTP_11, "/v1", Some("x.ironic.example"), UNKNOWN),
+            ("0.0.0.0, which leads to this host", Version::HTTP_11, "/v1", Some("0.0.0.0:6385"), UNKNOWN),
+            ("another address of the host", Version::HTTP_11, "/v1", Some("10.0.0.1:6385"), UNKNOWN),
+        ] {
+            let headers: Vec<_> = host.iter().map(|host| ("host", *host)).collect();
+            let checked = check_host(&parts("GET", target, version, &headers), &names);
+            assert_eq!(checked, outcome, "{source}: {target} {host:?}");
         }
     }
 

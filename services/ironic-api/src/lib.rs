@@ -69,7 +69,7 @@ use self::{
     request::{ApiRequest, ParsedRequest, Source, VersionHeaders},
     response::ApiResponse,
 };
-use api_auth::{Authenticator, SenderError, check_sender};
+use api_auth::{Authenticator, SenderError};
 use scheduler_core::{AppState, node_cache::NodeCache};
 
 /// State that all handlers share.
@@ -99,17 +99,21 @@ pub async fn serve(
     agents: RestAgents,
 ) {
     let api = rest_api(app, auth, outbound, listener.scheme(), listener.limits(), agents);
-    let routes = Router::new().fallback(handle).with_state(api).layer(middleware::from_fn(refuse_sender));
+    let refusing = middleware::from_fn_with_state(Arc::clone(&api), refuse_sender);
+    let routes = Router::new().fallback(handle).with_state(api).layer(refusing);
     listener.serve(host, routes).await;
 }
 
-/// Refuses requests that name no server, or that browsers send for pages of other sites.
-async fn refuse_sender(request: Request<Body>, next: middleware::Next) -> Response {
+/// Refuses requests that name no server or, without authentication, an unknown one, or that browsers send for pages of other
+/// sites.
+async fn refuse_sender(State(api): State<Arc<RestApi>>, request: Request<Body>, next: middleware::Next) -> Response {
     let (parts, body) = request.into_parts();
-    let error = match check_sender(&parts) {
+    let error = match api.auth.check_sender(&parts) {
         Ok(()) => return next.run(Request::from_parts(parts, body)).await,
         Err(error @ SenderError::Host) => ErrorClass::Invalid.error(error.to_string()),
-        Err(error @ SenderError::CrossSite) => ErrorClass::Forbidden.error(error.to_string()),
+        Err(error @ (SenderError::UnknownHost | SenderError::CrossSite)) => {
+            ErrorClass::Forbidden.error(error.to_string())
+        }
     };
     let origin = audit::origin(&parts);
     audit::record_refused(&parts, &origin, error.status);

@@ -6,7 +6,7 @@ use super::condition::Condition;
 use axum::{
     body::Body,
     extract::Query,
-    http::{HeaderMap, Method, header, request::Parts, uri::Authority},
+    http::{HeaderMap, Method, header, request::Parts},
 };
 use domain::policy::Caller;
 use percent_encoding::percent_decode_str;
@@ -165,11 +165,10 @@ fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Returns the base of links: `scheme`, unless a proxy's header says HTTPS, and the host. Over HTTP/2 the host is part of
-/// the request target (RFC 9113 §8.3.1).
+/// Returns the base of links: `scheme`, unless a proxy's header says HTTPS, and the host.
 fn base(parts: &Parts, scheme: &str) -> String {
     let scheme = word(&parts.headers, "x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or(scheme);
-    let host = parts.uri.authority().map(Authority::as_str).or_else(|| word(&parts.headers, header::HOST.as_str()));
+    let host = api_auth::host(parts).ok().flatten();
     format!("{scheme}://{}", host.unwrap_or("localhost"))
 }
 

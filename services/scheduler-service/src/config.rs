@@ -1,7 +1,7 @@
 //! The configuration of a scheduler-service.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -65,6 +65,10 @@ pub struct Scheduler {
     pub rest_keystone: Keystone,
     /// The same by access tokens of an OpenID provider.
     pub rest_jwt: Jwt,
+    /// Hosts by which clients reach the REST API while requests are not authenticated, such as that of a proxy on this host,
+    /// without port. Requests for others are refused, except for `localhost` and loopback addresses: a page whose name leads
+    /// here (DNS rebinding) is of such a host.
+    pub rest_hosts: Vec<String>,
     /// Where calls of agents (lookup, heartbeat, inspection reports) are passed on to their rack: `loopback` only where
     /// the REST API listens on loopback, `always`, or `never`. Agents are told the address of their rack's
     /// inventory-service, which checks that they call from the node's address; here that cannot be checked.
@@ -86,6 +90,7 @@ impl Default for Scheduler {
             rest,
             rest_tls: RestTls::default(),
             rest_users: PathBuf::new(),
+            rest_hosts: Vec::new(),
             rest_keystone: Keystone::default(),
             rest_jwt: Jwt::default(),
             rest_agents: RestAgents::default(),
@@ -102,7 +107,7 @@ impl Scheduler {
     /// How clients of the REST API prove who they are.
     pub(crate) fn auth(&self, outbound: OutboundConfig) -> AuthConfig {
         let (users, keystone, jwt) = (self.rest_users.clone(), self.rest_keystone.clone(), self.rest_jwt.clone());
-        AuthConfig { users, keystone, jwt, outbound }
+        AuthConfig { users, keystone, jwt, hosts: self.rest_hosts.clone(), outbound }
     }
 
     pub(crate) const fn limits(&self) -> Limits {
@@ -140,6 +145,45 @@ impl Configured for Config {
                 self.scheduler.rest
             ));
         }
+        for host in self.scheduler.rest_hosts.iter().filter(|host| !is_host(host)) {
+            problems.push(format!(
+                "scheduler.rest_hosts: {host:?} must be a host without scheme, port and path, such as ironic.example or \
+                 [fd00::1]"
+            ));
+        }
         problems
+    }
+}
+
+/// Returns whether a text is a host as the authority of a URL has it, without port.
+fn is_host(text: &str) -> bool {
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b".-_".contains(&octet);
+    let in_brackets = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let is_ipv6 = in_brackets.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    is_ipv6 || !text.is_empty() && text.bytes().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_given_without_scheme_port_and_path() {
+        for (host, is_accepted) in [
+            ("ironic.example", true),
+            ("10.0.0.1", true),
+            ("[fd00::1]", true),
+            ("fd00::1", false),
+            ("ironic.example:6385", false),
+            ("http://ironic.example", false),
+            ("ironic.example/v1", false),
+            ("[::1", false),
+            ("", false),
+            ("*", false),
+        ] {
+            let scheduler = Scheduler { rest_hosts: vec![host.to_owned()], ..Scheduler::default() };
+            let problems = Config { scheduler, ..Config::default() }.problems();
+            assert_eq!(problems.is_empty(), is_accepted, "{host}: {problems:?}");
+        }
     }
 }
