@@ -17,6 +17,7 @@
 //! | [`policy`] | authorization: role × rule, owner and lessee |
 //! | [`timeline`] | events of one boot, and the diagnosis of where it stopped |
 //! | [`change_index`] | last change of each node, for watchers |
+//! | [`url_text`] | characters that a URL cannot have |
 //! | [`webhook_delivery`] | events that a webhook's receiver still needs, and when to retry |
 //! | [`ring`] | ownership of nodes, claims, departed members, and the timing rules of fences |
 
@@ -43,4 +44,5 @@ pub mod step;
 pub mod step_plan;
 pub mod time;
 pub mod timeline;
+pub mod url_text;
 pub mod webhook_delivery;

@@ -14,7 +14,7 @@ use wire_ironic::error::{Class, Error};
 use crate::{
     capabilities,
     keys::{Fate, Key, key, refuse, refused},
-    values::FALSE,
+    values::{FALSE, check_urls},
 };
 
 const OF_CONDUCTOR: Fate = Fate::Kept("Ironic's conductor sets it for itself; here the image is served by its digest");
@@ -33,6 +33,9 @@ const NO_CREDENTIALS: Fate =
     refused("images are downloaded without credentials; remove it, and serve the image where the rack may read it");
 const A_FIELD: Fate =
     refused("an interface is chosen for the node and not for an instance; set the node's field instead");
+
+/// Keys whose values may be URLs.
+const URLS: &[&str] = &["image_source", "image_checksum", "image_os_hash_value", "configdrive"];
 
 /// The keys. Sources: Ironic 39, `drivers/modules/{agent,deploy_utils,ramdisk,pxe_base,image_utils,boot_mode_utils}.py`,
 /// `common/{images,checksum_utils,image_service,pxe_utils,driver_factory}.py`, `conductor/{deployments,steps,utils}.py`,
@@ -126,6 +129,7 @@ pub const KEYS: &[Key] = &[
 pub fn check(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
     let Some(info) = info.and_then(Value::as_object).filter(|_| driver != Driver::FakeHardware) else { return Ok(()) };
     refuse("instance_info", KEYS, driver, info)?;
+    check_urls("instance_info", URLS, info)?;
     capabilities::check("instance_info", info)?;
     capabilities::check_boot_mode(
         "instance_info/deploy_boot_mode",

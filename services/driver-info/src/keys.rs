@@ -14,7 +14,7 @@ use wire_ironic::{
 
 use crate::{
     ipmi,
-    values::{FALSE, TRUE, boot_persistence, given, plain},
+    values::{self, FALSE, TRUE, boot_persistence, given, plain},
 };
 
 /// Maximum length of a value that is repeated in an error, in characters.
@@ -174,7 +174,19 @@ pub const KEYS: &[Key] = &[
 pub fn check(driver: Driver, info: Option<&Value>) -> Result<(), Error> {
     let Some(info) = info.and_then(Value::as_object).filter(|_| driver != Driver::FakeHardware) else { return Ok(()) };
     refuse("driver_info", KEYS, driver, info)?;
+    check_urls(driver, info)?;
     check_values(driver, Some(&Value::from(info.clone())))
+}
+
+/// Checks the URLs of a node's `driver_info`. The address of a BMC is no text that is requested as it is.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_urls(driver: Driver, info: &Map<String, Value>) -> Result<(), Error> {
+    if driver == Driver::FakeHardware {
+        return Ok(());
+    }
+    values::check_urls("driver_info", &["deploy_kernel", "deploy_ramdisk"], info)
 }
 
 /// Checks the values of the keys that act.

@@ -82,6 +82,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Error> {
     }
     if changes_driver || change.is_of("driver_info") {
         keys::refuse("driver_info", keys::KEYS, driver, &change.changed("driver_info"))?;
+        keys::check_urls(driver, &change.changed("driver_info"))?;
         keys::check_values(driver, after.get("driver_info"))?;
     }
     if changes_driver || change.is_of("properties") {

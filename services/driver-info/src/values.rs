@@ -1,7 +1,8 @@
 //! Values in every form that clients of Ironic send. The stock command line turns digits into numbers.
 
-use domain::power::BootPersistence;
+use domain::{image::checksum::is_url, power::BootPersistence, url_text};
 use serde_json::{Map, Value};
+use wire_ironic::error::{Class, Error};
 
 /// Words for false, as oslo.utils `strutils.bool_from_string` has them.
 pub(crate) const FALSE: &[&str] = &["false", "0", "f", "off", "n", "no"];
@@ -17,6 +18,19 @@ pub(crate) fn given<'a>(info: &'a Map<String, Value>, key: &str) -> Option<&'a V
 #[must_use]
 pub fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Checks the values that are URLs, not names, among those of these keys.
+///
+/// # Errors
+/// 400 with the key, the reason and what to do.
+pub(crate) fn check_urls(dictionary: &str, keys: &[&str], info: &Map<String, Value>) -> Result<(), Error> {
+    let urls = keys.iter().filter_map(|key| Some((key, info.get(*key)?.as_str()?)));
+    for (key, url) in urls.filter(|(_, text)| is_url(text)) {
+        let checked = url_text::check(url);
+        checked.map_err(|error| Class::Invalid.error(format!("{dictionary}/{key} is invalid: {error}")))?;
+    }
+    Ok(())
 }
 
 /// A value as a Boolean, in each form that Ironic accepts.

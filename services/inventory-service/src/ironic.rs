@@ -253,6 +253,9 @@ impl Ironic {
     fn check_callback(&self, node: NodeId, peer: &Peer) -> Result<(), Wire> {
         let refused =
             |why: &str| Err(Class::Invalid.error(format!("The callback_url {:?} is refused: {why}", peer.url)));
+        if let Err(error) = domain::url_text::check(&peer.url) {
+            return refused(&error.to_string());
+        }
         let Some((host, port)) = agent_client::host(&peer.url) else {
             return refused("its host must be an IPv4 address");
         };

@@ -11,6 +11,7 @@ use domain::{
         checksum::{self, ChecksumError},
         format::{Description, ImageFormatError, file_name},
     },
+    url_text::{self, UrlTextError},
 };
 use keyspace::{
     seal::{Place, open_value},
@@ -93,6 +94,8 @@ enum InvalidDeployment {
         MAX_PACKED_BYTES >> 10
     )]
     DriveTooLarge { bytes: usize },
+    #[error("image_source")]
+    UrlText(#[from] UrlTextError),
     #[error(transparent)]
     Drive(#[from] wire_config_drive::ConfigDriveError),
 }
@@ -216,6 +219,7 @@ fn source(info: InstanceInfo<'_>) -> Result<Source, InvalidDeployment> {
         return Ok(Source::Registered(source.to_owned()));
     }
     let encoding = description(source, info, None).encoding()?;
+    url_text::check(source)?;
     let (algorithm, value) = match (info.image_os_hash(), info.image_checksum()) {
         (Some((algorithm, value)), _) => (Some(algorithm), value),
         (None, Some(checksum)) => (None, checksum),

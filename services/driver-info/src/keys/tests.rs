@@ -205,3 +205,36 @@ fn boot_persistence_is_read_in_every_form_of_ironic() {
         assert_eq!(checked.is_ok(), wanted.is_some(), "{value}");
     }
 }
+
+#[test]
+fn a_url_that_would_be_requested_otherwise_than_it_is_written_is_refused() {
+    // Dictionary, key, value, source, whether it is accepted.
+    for (dictionary, key, value, source, is_accepted) in [
+        ("driver_info", "deploy_kernel", "http://h/k\r\nboot", "CWE-93, a boot script", false),
+        ("driver_info", "deploy_ramdisk", "http://h/\tr", "URL Standard §4.4", false),
+        ("driver_info", "deploy_ramdisk", "https://h/a%20b", "RFC 3986 §2.1", true),
+        ("driver_info", "deploy_kernel", "my kernel", "a name", true),
+        ("driver_info", "redfish_address", "https://h\r\n/", "CWE-93", false),
+        ("driver_info", "redfish_address", "https://h/\tredfish", "URL Standard §4.4", false),
+        ("instance_info", "image_source", "http://h/i\n", "a line of a file", false),
+        ("instance_info", "image_source", "http://h/an image", "RFC 3986 §2", false),
+        ("instance_info", "image_source", "an image", "a name", true),
+        ("instance_info", "image_checksum", "http://h/\0SUMS", "CWE-158", false),
+        ("instance_info", "image_os_hash_value", "http://h/\u{202e}SUMS", "CVE-2021-42574", false),
+        ("instance_info", "image_checksum", "0f\n", "no URL, and refused when it is used", true),
+        ("instance_info", "configdrive", "http://h/d\r\n", "CWE-93", false),
+        ("instance_info", "configdrive", "H4sI\nAAAA", "base64 in lines", true),
+    ] {
+        let info = json!({ key: value });
+        let checked = match (dictionary, key) {
+            (_, "redfish_address") => crate::redfish::parse(info.as_object().unwrap()).map(drop).map_err(|_| ()),
+            ("driver_info", _) => check(Driver::Redfish, Some(&info)).map_err(|error| {
+                assert!(error.text.starts_with(&format!("{dictionary}/{key} is invalid: ")), "{}", error.text);
+            }),
+            _ => crate::instance_info::check(Driver::Redfish, Some(&info)).map_err(|error| {
+                assert!(error.text.starts_with(&format!("{dictionary}/{key} is invalid: ")), "{}", error.text);
+            }),
+        };
+        assert_eq!(checked.is_ok(), is_accepted, "{key} {value:?}: {source}");
+    }
+}

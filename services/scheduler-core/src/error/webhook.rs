@@ -40,6 +40,9 @@ pub enum InvalidWebhook {
         /// Reason.
         source: UrlError,
     },
+    /// The URL has a character that a URL cannot have.
+    #[error(transparent)]
+    UrlText(#[from] domain::url_text::UrlTextError),
     /// The URL has another scheme than HTTP and HTTPS.
     #[error("url {0:?} must begin with https:// or http://")]
     Scheme(String),

@@ -91,6 +91,7 @@ impl WebhookConfig {
 }
 
 fn parse_url(text: &str) -> Result<Url, InvalidWebhook> {
+    domain::url_text::check(text)?;
     let url = Url::parse(text).map_err(|source| InvalidWebhook::Url { url: text.to_owned(), source })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(InvalidWebhook::Scheme(text.to_owned()));

@@ -173,6 +173,16 @@ async fn a_webhook_that_cannot_work_is_refused_when_it_is_created_and_when_it_is
     };
     assert!(matches!(refusal(webhook("there", "")).await, InvalidWebhook::Url { .. }));
     assert!(matches!(refusal(webhook("ftp://there/", "")).await, InvalidWebhook::Scheme(_)));
+    for url in [
+        "https://h/\r\nX-Admin: 1",
+        "https://h/\n",
+        "ht\ttps://h/",
+        "https://h\0/",
+        "https://h/ a",
+        "https://h/\u{202e}",
+    ] {
+        assert!(matches!(refusal(webhook(url, "")).await, InvalidWebhook::UrlText(_)), "{url:?}");
+    }
     assert!(matches!(refusal(webhook("http://a:b@there/", "")).await, InvalidWebhook::Credentials));
     let too_long = format!("http://there/{}", "x".repeat(2048));
     assert!(matches!(refusal(webhook(&too_long, "")).await, InvalidWebhook::TooLong { field: "url", max_chars: 2048 }));

@@ -44,6 +44,7 @@ fn decode(request: CreateImageRequest) -> Result<Image, Invalid> {
     if !["http://", "https://", "file://"].iter().any(|scheme| request.url.starts_with(scheme)) {
         return Err(Invalid::wrong("url", format!("{:?} must begin with http://, https:// or file://", request.url)));
     }
+    domain::url_text::check(&request.url).map_err(|error| Invalid::wrong("url", error))?;
     let (encoding, purpose) = (request.encoding(), request.purpose());
     let explicit = (encoding != ImageEncoding::Unspecified).then(|| Encoding::try_from(encoding)).transpose()?;
     let purpose = if purpose == ImagePurpose::Unspecified { Purpose::Disk } else { Purpose::try_from(purpose)? };
@@ -104,5 +105,29 @@ impl ImageService for Shared {
             self.registry.delete_image(&context, &read).await.map(|()| DeleteImageResponse {})
         };
         Ok(Response::new(self.once(&context, change, || Ok(DeleteImageResponse {})).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_has_a_url_that_is_requested_as_it_is_written() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for (url, is_accepted) in [
+            ("http://h/i.raw", true),
+            ("file:///srv/images/i.raw", true),
+            ("http://h/i.raw\r\n", false),
+            ("http://h/\ti.raw", false),
+            ("file:///srv/\0/i.raw", false),
+            ("http://h/an image.raw", false),
+            ("http://h/\u{202e}war.i", false),
+            ("ftp://h/i.raw", false),
+        ] {
+            let (name, url, digest) = ("i".to_owned(), url.to_owned(), digest.clone());
+            let decoded = decode(CreateImageRequest { name, url: url.clone(), digest, ..Default::default() });
+            assert_eq!(decoded.is_ok(), is_accepted, "{url:?}: {decoded:?}");
+        }
     }
 }

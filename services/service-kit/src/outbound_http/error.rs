@@ -31,6 +31,9 @@ pub enum OutboundError {
     /// The URL is none, or has another scheme.
     #[error("the URL must start with http:// or https:// and name a host")]
     Url,
+    /// The URL has a character that a URL cannot have.
+    #[error(transparent)]
+    UrlText(#[from] domain::url_text::UrlTextError),
     /// The policy does not allow the destination. Nothing was sent.
     #[error("{0} is not an allowed destination; an administrator can allow its address in outbound.allow")]
     Refused(Destination),
@@ -144,7 +147,7 @@ impl OutboundError {
     /// Returns whether a repetition fails too, until the URL, the headers or the policy are changed.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
-        matches!(self, Self::Url | Self::Header | Self::Refused(_))
+        matches!(self, Self::Url | Self::UrlText(_) | Self::Header | Self::Refused(_))
     }
 }
 

@@ -9,6 +9,7 @@ use super::error::OutboundError;
 /// Parses a URL. The parser of the URL Standard (§3.5) writes the decimal, octal, hexadecimal and short forms of an IPv4
 /// address as four decimal numbers, and refuses IPv6 zones.
 pub(super) fn parse(text: &str) -> Result<Url, OutboundError> {
+    domain::url_text::check(text)?;
     let url = Url::parse(text).map_err(|_| OutboundError::Url)?;
     check(&url)?;
     Ok(url)
@@ -68,5 +69,15 @@ mod tests {
         ] {
             assert_eq!(redacted(url), shown);
         }
+    }
+
+    #[test]
+    fn a_url_that_its_parser_would_change_is_not_requested() {
+        for url in
+            ["http://h/\r\n", "ht\ttp://h/", "\u{0}http://h/", "http://h/a b", "http://h\n.evil/", "http://h/\u{feff}"]
+        {
+            assert!(matches!(parse(url), Err(OutboundError::UrlText(_))), "{url:?}");
+        }
+        assert!(parse("https://bücher.example/ä?b#c").is_ok());
     }
 }
