@@ -14,6 +14,7 @@ mod accept;
 mod body;
 mod body_budget;
 mod connection;
+mod grpc_body;
 mod limits;
 mod metrics;
 mod offload;
@@ -44,7 +45,7 @@ pub use self::{
     metrics::Reason,
     shares::{Exhausted, Shares},
 };
-pub(crate) use self::{body::GrpcBody, metrics::describe};
+pub(crate) use self::{grpc_body::GrpcBody, metrics::describe};
 use self::{metrics::Meter, state::ConnectionState, table::Table};
 use crate::tls::{CertificateEnd, Identity, Revocations, Role};
 

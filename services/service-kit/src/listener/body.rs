@@ -1,18 +1,16 @@
-//! Request bodies: read as a whole within limits of size, time and memory, or metered as a stream of gRPC messages.
+//! Request bodies, read as a whole within limits of size, time and memory.
 
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
     sync::atomic::Ordering,
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::Body;
 use tokio::time::{Instant, Sleep, sleep};
-use tonic::Status;
 
 use super::{
     Peer,
@@ -23,7 +21,7 @@ use super::{
 };
 
 /// Number of bytes by which a body must progress in each [`super::Limits::body_timeout`].
-const MIN_PROGRESS_BYTES: usize = 1 << 10;
+pub(super) const MIN_PROGRESS_BYTES: usize = 1 << 10;
 /// Rate that a body must reach on the whole, in bytes per second, in addition to one [`super::Limits::body_timeout`]. It
 /// bounds how long a peer can hold memory of the budget.
 const MIN_BYTES_PER_SECOND: usize = 32 << 10;
@@ -32,6 +30,12 @@ const MIN_BYTES_PER_SECOND: usize = 32 << 10;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Size below which chunks of a body are put together, in bytes.
 const SMALL_CHUNK_BYTES: usize = 8 << 10;
+
+/// Announced size from which a body of an authenticated request takes its memory before it is read, in bytes. Requests without
+/// credentials would take it without sending anything.
+const LARGE_BODY_BYTES: usize = 4 << 20;
+/// Memory that is taken with it for what is parsed from it, in bytes: the values that Ironic's API accepts at most.
+const PARSED_BYTES: usize = 20 << 20;
 
 /// A whole request body.
 #[derive(Debug)]
@@ -64,6 +68,7 @@ impl ReceivedBody {
         let values = if is_large { offload(count).await.ok_or_else(stopped)? } else { count() };
         let size = values.map_err(ParseError::Shape)?.saturating_mul(PARSED_VALUE_BYTES);
         charge.grow(size).await.map_err(ParseError::Busy)?;
+        charge.give_back_unused();
         let work = move || parse(&bytes);
         let parsed = if is_large { offload(work).await.ok_or_else(stopped)? } else { work() };
         Ok((parsed, charge))
@@ -128,42 +133,58 @@ impl Peer {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let charge = self.budget().account(class);
+        let mut charge = self.budget().account(class);
         if body.is_end_stream() {
             return Ok(ReceivedBody { bytes: Bytes::new(), charge });
         }
         let mut body = body;
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        if announced > limit {
-            self.refused(Reason::BodySize);
-            // To read the body would invite a client to send it that waits for the invitation.
-            if !self.0.expects_continue.load(Ordering::Relaxed) {
-                drain(&mut body).await;
-            }
-            return Err(BodyError::TooLarge { limit });
-        }
         let timeout = self.limits().body_timeout;
-        let outcome = read(&mut body, limit, timeout, charge).await;
-        if let Err(error) = &outcome {
-            match error {
-                BodyError::TooLarge { .. } => {
-                    self.refused(Reason::BodySize);
-                    drain(&mut body).await;
-                }
-                BodyError::Slow { .. } => self.refused(Reason::BodyTimeout),
-                BodyError::Busy(_) => {
-                    self.refused(Reason::BodyBudget);
-                    drain(&mut body).await;
-                }
-                BodyError::Broken => {}
+        let admitted = admit(announced, limit, timeout, class, &mut charge).await;
+        let outcome = match admitted {
+            Ok(()) => read(&mut body, limit, timeout, charge).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = outcome else { return outcome };
+        let reason = match error {
+            BodyError::TooLarge { .. } => Reason::BodySize,
+            BodyError::Busy(_) => Reason::BodyBudget,
+            BodyError::Slow { .. } => {
+                self.refused(Reason::BodyTimeout);
+                return Err(error);
             }
+            BodyError::Broken => return Err(error),
+        };
+        self.refused(reason);
+        // To read a body would invite a client to send it that waits for the invitation.
+        if admitted.is_ok() || !self.0.expects_continue.load(Ordering::Relaxed) {
+            drain(&mut body).await;
         }
-        outcome
+        Err(error)
     }
 }
 
+/// Admits a body by its announced size. A large one waits for its memory for as long as it may take to arrive.
+async fn admit(
+    announced: usize,
+    limit: usize,
+    timeout: Duration,
+    class: Class,
+    charge: &mut Charge,
+) -> Result<(), BodyError> {
+    if announced > limit {
+        return Err(BodyError::TooLarge { limit });
+    }
+    if class == Class::Stranger || announced < LARGE_BODY_BYTES {
+        return Ok(());
+    }
+    let now = Instant::now();
+    let wait = allowed_until(now, timeout, announced) - now;
+    Ok(charge.reserve(announced.saturating_add(PARSED_BYTES), wait).await?)
+}
+
 /// Returns until when a body may be incomplete that has `received` bytes, and began to arrive at `begun`.
-fn allowed_until(begun: Instant, timeout: Duration, received: usize) -> Instant {
+pub(super) fn allowed_until(begun: Instant, timeout: Duration, received: usize) -> Instant {
     let seconds = u64::try_from(received / MIN_BYTES_PER_SECOND).unwrap_or(u64::MAX);
     begun + timeout + Duration::from_secs(seconds)
 }
@@ -246,132 +267,38 @@ async fn drain<B: Body<Data = Bytes> + Unpin>(body: &mut B) {
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, pin!(rest)).await;
 }
 
-/// Finds the messages in a gRPC body: each has a prefix of five bytes, the last four of which are its length (gRPC over
-/// HTTP/2, "Length-Prefixed-Message").
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct MessageMeter {
-    /// Bytes of the prefix so far.
-    prefix: [u8; PREFIX_BYTES],
-    have: usize,
-    /// Bytes of the message that are still to come.
-    left: usize,
-    /// Bytes of the incomplete message, with its prefix.
-    pending: usize,
-}
-
-const PREFIX_BYTES: usize = 5;
-
-impl MessageMeter {
-    /// Notes a chunk. Returns whether a message ended in it.
-    fn note(&mut self, mut chunk: &[u8]) -> bool {
-        let mut has_ended = false;
-        while !chunk.is_empty() {
-            let in_prefix = self.have < PREFIX_BYTES;
-            let count = chunk.len().min(if in_prefix { PREFIX_BYTES - self.have } else { self.left });
-            let (taken, rest) = chunk.split_at(count);
-            chunk = rest;
-            self.pending += count;
-            if in_prefix {
-                if let Some(to) = self.prefix.get_mut(self.have..self.have + count) {
-                    to.copy_from_slice(taken);
-                }
-                self.have += count;
-                if self.have == PREFIX_BYTES {
-                    let [_, length @ ..] = self.prefix;
-                    self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-                }
-            } else {
-                self.left -= count;
-            }
-            if self.left == 0 && self.have == PREFIX_BYTES {
-                (self.have, self.pending, has_ended) = (0, 0, true);
-            }
-        }
-        has_ended
-    }
-}
-
-/// Body of a gRPC request, whose incomplete message takes memory of the budget and must progress.
-///
-/// Between messages a stream may be silent, and takes no memory.
-#[derive(Debug)]
-pub(crate) struct GrpcBody<B> {
-    inner: B,
-    peer: Peer,
-    meter: MessageMeter,
-    charge: Charge,
-    /// When the incomplete message was first waited for, and until when the next bytes have to come.
-    timer: Option<(Instant, Pin<Box<Sleep>>)>,
-    /// Bytes since the timer was set.
-    progress: usize,
-}
-
-impl<B> GrpcBody<B> {
-    pub(crate) fn new(inner: B, peer: Peer) -> Self {
-        let charge = peer.budget().account(peer.class());
-        Self { inner, peer, meter: MessageMeter::default(), charge, timer: None, progress: 0 }
-    }
-}
-
-impl<B> Body for GrpcBody<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = &mut *self;
-        let timeout = this.peer.limits().body_timeout;
-        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
-            if this.meter.pending > 0 {
-                let (_, timer) = this.timer.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(timeout))));
-                ready!(timer.as_mut().poll(cx));
-                this.peer.refused(Reason::BodyTimeout);
-                let status = Status::deadline_exceeded(BodyError::Slow { timeout }.to_string());
-                return Poll::Ready(Some(Err(status.into())));
-            }
-            return Poll::Pending;
-        };
-        let Some(Ok(frame)) = frame else { return Poll::Ready(frame.map(|frame| frame.map_err(Into::into))) };
-        if let Some(data) = frame.data_ref() {
-            this.progress += data.len();
-            let has_ended = this.meter.note(data);
-            if has_ended {
-                (this.timer, this.progress) = (None, 0);
-            } else if this.progress >= MIN_PROGRESS_BYTES {
-                this.progress = 0;
-                if let Some((begun, timer)) = &mut this.timer {
-                    let until = allowed_until(*begun, timeout, this.meter.pending);
-                    timer.as_mut().reset(until.min(Instant::now() + timeout));
-                }
-            }
-            if has_ended {
-                // The message is passed on.
-                this.charge.release();
-            }
-            let grown = if has_ended { this.meter.pending } else { data.len() };
-            if let Err(exhausted) = this.charge.try_grow(grown) {
-                this.peer.refused(Reason::BodyBudget);
-                return Poll::Ready(Some(Err(Status::resource_exhausted(exhausted.to_string()).into())));
-            }
-        }
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::body::Body as AxumBody;
+
     use super::*;
+    use crate::listener::{BodyBudget, HttpLimits, Listener, ListenerKind};
+
+    #[tokio::test]
+    async fn large_bodies_that_fit_one_after_the_other_are_all_read_and_parsed() {
+        const MIB: usize = 1 << 20;
+        // Class, sizes of bodies that come at once, in MiB. 112 MiB are for each of the classes.
+        for (class, sizes) in [
+            (Class::Ordinary, &[56, 56][..]),
+            (Class::Ordinary, &[64, 64, 64]),
+            (Class::Ordinary, &[20, 40, 60]),
+            (Class::Ordinary, &[50, 50, 1, 50]),
+            (Class::Ordinary, &[30, 30, 30, 30, 30]),
+            (Class::Privileged, &[64, 64, 64, 64]),
+        ] {
+            let settings = HttpLimits::default();
+            let listener = Listener::new(ListenerKind::Rest, &settings, BodyBudget::new(&settings));
+            let peer = Peer::without_connection(listener);
+            let bodies = sizes.iter().map(async |size| {
+                let body = AxumBody::from(vec![0; size * MIB]);
+                let received = peer.read_body(body, 64 * MIB, class).await.unwrap();
+                // As many values as Ironic's API accepts.
+                received.parse(|_| Ok::<_, ()>(200_000), <[u8]>::len).await.map(|(length, _)| length / MIB)
+            });
+            let read: Result<Vec<usize>, _> = futures::future::join_all(bodies).await.into_iter().collect();
+            assert_eq!(read.as_deref(), Ok(sizes), "{class:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_body_may_take_as_long_as_its_size_needs_and_no_longer() {
@@ -400,31 +327,5 @@ mod tests {
             assert!(chunks.join(content.len()) == content, "{sizes:?}");
         }
         assert!(Chunks::default().join(0).is_empty());
-    }
-
-    #[test]
-    fn the_messages_of_a_grpc_body_are_found_however_it_is_cut() {
-        let message = |length: u8| [&[0, 0, 0, 0, length][..], &vec![7; usize::from(length)]].concat();
-        // Bodies, how many messages end in them, and the bytes of the incomplete one.
-        for (body, ended, pending) in [
-            (vec![], 0, 0),
-            (message(0), 1, 0),
-            (message(3), 1, 0),
-            ([message(0), message(200), message(1)].concat(), 3, 0),
-            (vec![0, 0, 0], 0, 3),
-            (vec![0, 0, 0, 0, 1], 0, 5),
-            ([message(4), vec![1, 0, 0, 0, 9, 1, 2]].concat(), 1, 7),
-            ([vec![0, 255, 255, 255, 255], vec![0; 999]].concat(), 0, 1004),
-        ] {
-            for step in 1..=body.len().max(1) {
-                let mut meter = MessageMeter::default();
-                let chunks: Vec<bool> = body.chunks(step).map(|chunk| meter.note(chunk)).collect();
-                assert_eq!(meter.pending, pending, "{body:?} in steps of {step}");
-                assert_eq!(chunks.contains(&true), ended > 0, "{body:?} in steps of {step}");
-                if step == 1 {
-                    assert_eq!(chunks.iter().filter(|has_ended| **has_ended).count(), ended, "{body:?}");
-                }
-            }
-        }
     }
 }

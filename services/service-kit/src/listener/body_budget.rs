@@ -1,9 +1,9 @@
 //! The memory that request bodies may take, in all and by class of caller.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use ::metrics::Gauge;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     limits::{Class, HttpLimits},
@@ -14,8 +14,7 @@ use super::{
 const UNIT_BYTES: usize = 1 << 10;
 /// Number of units that a body takes at once, so that not each of its chunks has to ask.
 const STEP_UNITS: u32 = 16;
-/// How long the body of an authenticated request waits for other bodies to be done with. Two of the largest ones do not fit
-/// beside each other with what is parsed from them.
+/// How long a body that takes memory as it arrives waits for other bodies to be done with, if its request is authenticated.
 const BUDGET_WAIT: Duration = Duration::from_secs(10);
 /// The same for requests without credentials, which are small if they are honest.
 const ANONYMOUS_BUDGET_WAIT: Duration = Duration::from_secs(2);
@@ -30,12 +29,36 @@ pub struct BudgetExhausted;
 /// Each class has a part of its own, so that requests without credentials cannot take the memory of users, and users
 /// cannot take all memory of services and administrators. The parts do not depend on each other: a large request that
 /// waits in one does not hold up those in another.
+///
+/// A large body whose size is announced takes all its memory before it is read ([`Charge::reserve`]): two that took it as they
+/// arrive could each wait for what the other has.
 #[derive(Debug, Clone)]
 pub struct BodyBudget {
-    anonymous: Arc<Semaphore>,
-    ordinary: Arc<Semaphore>,
-    reserved: Arc<Semaphore>,
+    anonymous: Arc<Part>,
+    ordinary: Arc<Part>,
+    reserved: Arc<Part>,
+    /// Told whenever memory of any part is given back.
+    freed: Arc<Notify>,
     gauge: Gauge,
+}
+
+/// The memory of one class.
+#[derive(Debug)]
+struct Part {
+    units: Arc<Semaphore>,
+    /// Number of all units.
+    capacity: u32,
+    /// Held by the large body that is next. It takes memory only when there is enough, so that it does not hold up small
+    /// ones. Fair: large bodies take turns in the order of their requests.
+    turn: Mutex<()>,
+}
+
+impl Part {
+    fn new(bytes: usize) -> Arc<Self> {
+        let units = (bytes / UNIT_BYTES).min(Semaphore::MAX_PERMITS);
+        let capacity = u32::try_from(units).unwrap_or(u32::MAX);
+        Arc::new(Self { units: Arc::new(Semaphore::new(units)), capacity, turn: Mutex::new(()) })
+    }
 }
 
 impl BodyBudget {
@@ -44,11 +67,11 @@ impl BodyBudget {
     pub fn new(limits: &HttpLimits) -> Self {
         let authenticated = limits.body_bytes.saturating_sub(limits.anonymous_body_bytes);
         let reserved = authenticated / 2;
-        let part = |bytes: usize| Arc::new(Semaphore::new((bytes / UNIT_BYTES).min(Semaphore::MAX_PERMITS)));
         Self {
-            anonymous: part(limits.anonymous_body_bytes),
-            ordinary: part(authenticated - reserved),
-            reserved: part(reserved),
+            anonymous: Part::new(limits.anonymous_body_bytes),
+            ordinary: Part::new(authenticated - reserved),
+            reserved: Part::new(reserved),
+            freed: Arc::new(Notify::new()),
             gauge: metrics::body_bytes(),
         }
     }
@@ -66,6 +89,7 @@ impl BodyBudget {
         Charge {
             part: Arc::clone(part),
             spare,
+            freed: Arc::clone(&self.freed),
             permits: Vec::new(),
             units: 0,
             used: 0,
@@ -78,9 +102,10 @@ impl BodyBudget {
 /// What one request has taken of the budget. It is given back on drop.
 #[derive(Debug)]
 pub struct Charge {
-    part: Arc<Semaphore>,
+    part: Arc<Part>,
     /// Where a privileged request takes what its own part lacks.
-    spare: Option<Arc<Semaphore>>,
+    spare: Option<Arc<Part>>,
+    freed: Arc<Notify>,
     /// At most one of each part.
     permits: Vec<OwnedSemaphorePermit>,
     units: u32,
@@ -90,21 +115,63 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// Takes memory that will be used, or all of the part if it is smaller. Waits for `wait` until it is there, after other
+    /// reservations of the class that wait. What is not used is given back by [`Self::give_back_unused`].
+    ///
+    /// # Errors
+    /// [`BudgetExhausted`] if other requests take too much for so long.
+    pub(super) async fn reserve(&mut self, bytes: usize, wait: Duration) -> Result<(), BudgetExhausted> {
+        let Some(units) = self.missing(bytes) else { return Ok(()) };
+        let units = units.min(self.part.capacity);
+        let taking = async {
+            let _turn = self.part.turn.lock().await;
+            loop {
+                // Enabled first: what is given back after the attempt is noticed.
+                let mut freed = pin!(self.freed.notified());
+                freed.as_mut().enable();
+                match self.try_take(units) {
+                    Some(permit) => return permit,
+                    None => freed.await,
+                }
+            }
+        };
+        let permit = tokio::time::timeout(wait, taking).await.map_err(|_| BudgetExhausted)?;
+        self.keep(permit);
+        Ok(())
+    }
+
+    /// Gives back what was taken and not used.
+    pub(super) fn give_back_unused(&mut self) {
+        let used = u32::try_from(self.used.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let mut unused = self.units.saturating_sub(used);
+        for permit in &mut self.permits {
+            let count = usize::try_from(unused).unwrap_or(usize::MAX).min(permit.num_permits());
+            let given = permit.split(count).map_or(0, |given| given.num_permits());
+            let given = u32::try_from(given).unwrap_or(u32::MAX);
+            unused -= given;
+            self.units -= given;
+            self.gauge.decrement(to_f64(given));
+        }
+        self.freed.notify_waiters();
+    }
+
     /// Takes more memory. Waits for it for a short time.
     ///
     /// # Errors
     /// [`BudgetExhausted`] if other requests take too much for too long.
     pub async fn grow(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
-        let Some(units) = self.missing(bytes) else { return Ok(()) };
-        let permit = match self.try_take(units) {
-            Some(permit) => permit,
-            None => {
-                let waiting = Arc::clone(&self.part).acquire_many_owned(units);
-                let acquired = tokio::time::timeout(self.wait, waiting).await;
-                acquired.ok().and_then(Result::ok).ok_or(BudgetExhausted)?
-            }
-        };
-        self.keep(permit, bytes);
+        if let Some(units) = self.missing(bytes) {
+            let permit = match self.try_take(units) {
+                Some(permit) => permit,
+                None => {
+                    let waiting = Arc::clone(&self.part.units).acquire_many_owned(units);
+                    let acquired = tokio::time::timeout(self.wait, waiting).await;
+                    acquired.ok().and_then(Result::ok).ok_or(BudgetExhausted)?
+                }
+            };
+            self.keep(permit);
+        }
+        self.used = self.used.saturating_add(bytes);
         Ok(())
     }
 
@@ -113,9 +180,11 @@ impl Charge {
     /// # Errors
     /// [`BudgetExhausted`] if it is not.
     pub fn try_grow(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
-        let Some(units) = self.missing(bytes) else { return Ok(()) };
-        let permit = self.try_take(units).ok_or(BudgetExhausted)?;
-        self.keep(permit, bytes);
+        if let Some(units) = self.missing(bytes) {
+            let permit = self.try_take(units).ok_or(BudgetExhausted)?;
+            self.keep(permit);
+        }
+        self.used = self.used.saturating_add(bytes);
         Ok(())
     }
 
@@ -124,14 +193,14 @@ impl Charge {
         self.gauge.decrement(to_f64(self.units));
         self.permits.clear();
         (self.units, self.used) = (0, 0);
+        self.freed.notify_waiters();
     }
 
-    /// Counts the bytes and returns how many units must be taken for them, if any.
-    fn missing(&mut self, bytes: usize) -> Option<u32> {
+    /// Returns how many units must be taken for more bytes, if any.
+    fn missing(&self, bytes: usize) -> Option<u32> {
         let held = usize::try_from(self.units).unwrap_or(usize::MAX).saturating_mul(UNIT_BYTES);
         let used = self.used.saturating_add(bytes);
         if used <= held {
-            self.used = used;
             return None;
         }
         let units = (used - held).div_ceil(UNIT_BYTES);
@@ -141,14 +210,13 @@ impl Charge {
     /// Takes a whole step if there is one, otherwise what is missing.
     fn try_take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         let parts = || std::iter::once(&self.part).chain(&self.spare);
-        let take = |count: u32| parts().find_map(|part| Arc::clone(part).try_acquire_many_owned(count).ok());
+        let take = |count: u32| parts().find_map(|part| Arc::clone(&part.units).try_acquire_many_owned(count).ok());
         take(units.max(STEP_UNITS)).or_else(|| take(units))
     }
 
-    fn keep(&mut self, permit: OwnedSemaphorePermit, bytes: usize) {
+    fn keep(&mut self, permit: OwnedSemaphorePermit) {
         let units = u32::try_from(permit.num_permits()).unwrap_or(u32::MAX);
         self.units = self.units.saturating_add(units);
-        self.used = self.used.saturating_add(bytes);
         self.gauge.increment(to_f64(units));
         let same = self.permits.iter_mut().find(|held| Arc::ptr_eq(held.semaphore(), permit.semaphore()));
         match same {
@@ -214,7 +282,7 @@ mod tests {
             charge.release();
             charge.try_grow(2 * MIB).unwrap();
         }
-        assert_eq!(budget.anonymous.available_permits(), 2 << 10);
+        assert_eq!(budget.anonymous.units.available_permits(), 2 << 10);
     }
 
     #[test]
@@ -240,5 +308,51 @@ mod tests {
         assert_eq!(started.elapsed(), BUDGET_WAIT);
         let (outcome, ()) = tokio::join!(second.grow(1), async { drop(first) });
         assert_eq!(outcome, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reservation_waits_in_turn_and_does_not_hold_up_small_bodies() {
+        const WAIT: Duration = Duration::from_secs(100);
+        let budget = budget();
+        let mut first = budget.account(Class::Ordinary);
+        first.reserve(3 * MIB, WAIT).await.unwrap();
+        let reserve = async |bytes| {
+            let mut charge = budget.account(Class::Ordinary);
+            charge.reserve(bytes, WAIT).await.map(|()| charge)
+        };
+        let (mut second, mut third) = (pin!(reserve(3 * MIB)), pin!(reserve(MIB)));
+        let is_waiting = tokio::time::timeout(Duration::from_secs(50), futures::future::join(&mut second, &mut third));
+        assert!(is_waiting.await.is_err(), "the third would fit, and is not before the second");
+        budget.account(Class::Ordinary).try_grow(MIB).unwrap();
+        // The first one used less than it reserved.
+        first.try_grow(MIB / 2).unwrap();
+        first.give_back_unused();
+        let second = second.await.unwrap();
+        drop(first);
+        let third = third.await.unwrap();
+        assert_eq!(budget.ordinary.units.available_permits(), 0);
+        assert_eq!(reserve(1).await.unwrap_err(), BudgetExhausted);
+        drop((second, third));
+        assert_eq!(budget.ordinary.units.available_permits(), 4 << 10);
+        assert!(reserve(9 * MIB).await.is_ok(), "all of the part, where it is smaller");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_reserved_and_not_used_is_given_back() {
+        for (reserved, used, left) in [
+            (MIB, 0, 4 << 10),
+            (MIB, 1, (4 << 10) - 1),
+            (MIB, MIB, 3 << 10),
+            (4 * MIB, 3 * MIB, 1 << 10),
+            (MIB, 3 * MIB, 1 << 10),
+            (0, 0, 4 << 10),
+        ] {
+            let budget = budget();
+            let mut charge = budget.account(Class::Ordinary);
+            charge.reserve(reserved, BUDGET_WAIT).await.unwrap();
+            charge.try_grow(used).unwrap();
+            charge.give_back_unused();
+            assert_eq!(budget.ordinary.units.available_permits(), left, "{used} of {reserved}");
+        }
     }
 }
