@@ -42,6 +42,7 @@ impl StorageService for Api {
         let wanted = Wanted { digest: &digest, url: &request.url, name: &request.name, expected };
         let (state, amount, failure, served) = match self.cache.ensure(&wanted) {
             Download::InProgress { done, total } => (ImageState::Underway, Some(Amount { done, total }), None, None),
+            Download::Unverified { total } => (ImageState::Underway, Some(Amount { done: 0, total }), None, None),
             Download::Done(cached) => {
                 let amount = Amount { done: cached.size, total: cached.size };
                 (ImageState::Done, Some(amount), None, Some(cached.raw.unwrap_or_else(|| digest.clone())))

@@ -3,8 +3,10 @@
 mod content;
 mod convert;
 mod digest_discovery;
+mod download;
 mod eviction;
 mod free_space;
+mod hasher;
 mod local_file;
 mod room;
 mod source;
@@ -23,18 +25,14 @@ use std::{
 };
 
 use domain::{
-    failure::{Cause, Failure},
+    failure::Failure,
     image::{
-        Algorithm, Digest, Encoding,
+        Digest, Encoding,
         format::{FileFormat, ImageFormatError},
     },
 };
 use parking_lot::Mutex;
-use service_kit::{
-    Host, clock,
-    outbound_http::{Purpose, redacted},
-};
-use sha2::{Digest as _, Sha256, Sha512};
+use service_kit::Host;
 use tokio::{sync::Semaphore, time::Instant};
 
 pub(crate) use self::{
@@ -45,15 +43,15 @@ pub(crate) use self::{
     verify::{NotServed, Reading},
 };
 use self::{
+    download::DownloadError,
+    hasher::Hasher,
     source::{FetchRequest, Fetched},
     usage::{Usage, UsageTable},
 };
-use crate::{Error, metrics};
+use crate::Error;
 
-/// Maximum number of attempts of a download.
-const MAX_ATTEMPTS: u32 = 3;
-/// Delay before a download is retried.
-const RETRY_DELAY: Duration = Duration::from_secs(2);
+/// Maximum number of files of which something is remembered though they are not in the cache.
+const MAX_ABSENT: usize = 1024;
 /// How long a result is returned without a new attempt.
 const RESULT_TTL: Duration = Duration::from_secs(10);
 
@@ -67,6 +65,8 @@ static NEXT_LEFTOVER: AtomicU64 = AtomicU64::new(0);
 pub(crate) enum Download {
     /// In progress; sizes in bytes, `total` is 0 if unknown.
     InProgress { done: u64, total: u64 },
+    /// In the cache since an earlier run, and not verified since; its size in bytes.
+    Unverified { total: u64 },
     /// In the cache.
     Done(Cached),
     /// Failed, for callers with the same expectation.
@@ -94,6 +94,17 @@ pub(crate) struct Wanted<'w> {
     pub(crate) expected: Expected,
 }
 
+impl Download {
+    /// Whether this entry, which `of` has, is lost with a file. A download or conversion in progress is not: it brings the file.
+    fn is_of_file(&self, of: &Digest, file: &Digest) -> bool {
+        match self {
+            Self::InProgress { .. } => false,
+            Self::Done(Cached { raw: Some(raw), .. }) => of == file || raw == file,
+            Self::Done(_) | Self::Unverified { .. } | Self::Failed { .. } => of == file,
+        }
+    }
+}
+
 impl Cached {
     /// Returns the answer for a caller that expects a content. `None` if the file must be converted first.
     fn answer(&self, wanted: &Wanted<'_>) -> Option<Download> {
@@ -117,6 +128,8 @@ pub(crate) struct Cache {
     usage: UsageTable,
     host: Host,
     limits: CacheLimits,
+    /// Held while a complete file is given its place.
+    storing: Arc<Mutex<()>>,
     /// Held while files are evicted.
     evictions: Arc<Mutex<()>>,
     /// Permits for conversions.
@@ -139,6 +152,7 @@ impl Cache {
             usage: UsageTable::default(),
             host,
             limits,
+            storing: Arc::default(),
             evictions: Arc::default(),
             conversions: Arc::new(Semaphore::new(convert::MAX_CONVERSIONS)),
             verifications: Arc::new(Semaphore::new(1)),
@@ -174,7 +188,9 @@ impl Cache {
         let downloads = self.downloads.lock();
         let files = downloads.iter().filter_map(|(digest, download)| match download {
             Download::Done(Cached { size, raw: None, .. }) => Some((digest.clone(), *size)),
-            Download::Done(_) | Download::InProgress { .. } | Download::Failed { .. } => None,
+            Download::Done(_) | Download::InProgress { .. } | Download::Unverified { .. } | Download::Failed { .. } => {
+                None
+            }
         });
         files.collect()
     }
@@ -201,9 +217,11 @@ impl Cache {
             {
                 None
             }
+            Some(Download::Unverified { total }) => return Download::InProgress { done: 0, total: *total },
             Some(download) => return download.clone(),
             None => None,
         };
+        forget_failures(&mut downloads);
         let started = Download::InProgress { done: 0, total: 0 };
         downloads.insert(wanted.digest.clone(), started.clone());
         let Wanted { digest, url, name, expected } = *wanted;
@@ -258,16 +276,15 @@ impl Cache {
         if !is_taken {
             return None;
         }
-        let is_gone = |other: &Digest, download: &Download| {
-            other == digest || matches!(download, Download::Done(Cached { raw: Some(raw), .. }) if raw == digest)
-        };
         let gone: Vec<Digest> = downloads
             .iter()
-            .filter(|(other, download)| is_gone(other, download))
+            .filter(|(other, download)| download.is_of_file(other, digest))
             .map(|(other, _)| other.clone())
             .collect();
-        for digest in gone.iter().chain([digest]) {
+        for digest in &gone {
             downloads.remove(digest);
+        }
+        for digest in gone.iter().chain([digest]) {
             self.usage.forget(digest);
             // The file itself has another name by now; that of an image that was converted is gone.
             for path in [self.path(digest), self.note_path(digest), convert::mark_path(&self.path(digest))] {
@@ -293,81 +310,12 @@ impl Cache {
             downloads.insert(digest.clone(), Download::Done(cached));
         }
     }
+}
 
-    /// Downloads a file unless it is `known`, and converts it if its format is not served.
-    async fn download(&self, wanted: &Wanted<'_>, known: Option<Cached>) {
-        let Wanted { digest, url, name, expected } = *wanted;
-        tracing::info!(%digest, url = redacted(url), name, "downloading");
-        let mut attempt = 0;
-        let ended = loop {
-            attempt += 1;
-            let cached = match known.clone() {
-                Some(known) => Ok(known),
-                None => self.try_download(wanted).await,
-            };
-            let cached = match cached {
-                Ok(cached) if expected == Expected::Disk(Encoding::Qcow2) && cached.raw.is_none() => {
-                    self.convert(digest, name).await
-                }
-                cached => cached,
-            };
-            match cached {
-                Ok(cached) => break Download::Done(cached),
-                Err(error)
-                    if !error.is_final
-                        && error.cause == Cause::ImageUnreachable
-                        && attempt < MAX_ATTEMPTS
-                        && !self.host.is_stopping() =>
-                {
-                    tokio::time::sleep(RETRY_DELAY).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%digest, cause = error.cause.word(), text = error.text, "download failed");
-                    break error.failed(expected);
-                }
-            }
-        };
-        // What the end of the service interrupts has not failed: another replica or the next run does it.
-        if self.host.is_stopping() && !matches!(ended, Download::Done(_)) {
-            return;
-        }
-        metrics::downloaded(if matches!(ended, Download::Done(_)) { "done" } else { "failed" });
-        self.set(digest, ended);
-    }
-
-    async fn try_download(&self, wanted: &Wanted<'_>) -> Result<Cached, DownloadError> {
-        let (part, name) = (self.path(wanted.digest).with_extension("part"), wanted.name);
-        let outcome = self.copy(wanted, &part).await;
-        if outcome.is_ok() {
-            publish(&part, &self.path(wanted.digest), name)?;
-            self.record(wanted.digest)?;
-        } else {
-            drop(fs::remove_file(&part));
-        }
-        outcome
-    }
-
-    async fn copy(&self, wanted: &Wanted<'_>, part: &Path) -> Result<Cached, DownloadError> {
-        let Wanted { digest, url, name, expected } = *wanted;
-        let progress = |done, total| self.set(digest, Download::InProgress { done, total });
-        let request = FetchRequest {
-            url,
-            name,
-            algorithm: digest.algorithm,
-            path: part,
-            expected,
-            known: None,
-            purpose: Purpose::Image,
-        };
-        let fetched = self.fetch(request, progress).await?;
-        let unchanged = || DownloadError::unreachable(format!("{} reports an unchanged file", redacted(url)));
-        let Fetched { size, format, hex, .. } = fetched.ok_or_else(unchanged)?;
-        // The digest that it has would tell a user about a file that the user cannot read.
-        if hex != digest.hex() {
-            let text = format!("image {name} from {} does not have the registered digest {digest}", redacted(url));
-            return Err(DownloadError { cause: Cause::ImageDigest, text, is_final: true });
-        }
-        Ok(Cached { size, format, raw: None })
+/// Forgets failures that are not returned any more, once there are many entries. Clients name files without end.
+fn forget_failures(downloads: &mut HashMap<Digest, Download>) {
+    if downloads.len() >= MAX_ABSENT {
+        downloads.retain(|_, download| !matches!(download, Download::Failed { at, .. } if at.elapsed() > RESULT_TTL));
     }
 }
 
@@ -380,72 +328,6 @@ fn remove_if_there(path: &Path) {
 
 fn warn_of(path: &Path, error: &io::Error) {
     tracing::warn!(path = %path.display(), %error, "cannot remove a file of the image cache");
-}
-
-/// Gives a complete file its name in the cache.
-fn publish(part: &Path, path: &Path, name: &str) -> Result<(), DownloadError> {
-    durable_file::publish(part, path).map_err(|error| {
-        let error = service_kit::status::chain(&error);
-        DownloadError::cache(format!("cannot move image {name} into the cache: {error}"))
-    })
-}
-
-/// Why a file cannot be downloaded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub(crate) struct DownloadError {
-    cause: Cause,
-    text: String,
-    /// Whether another attempt cannot succeed.
-    is_final: bool,
-}
-
-impl DownloadError {
-    const fn cache(text: String) -> Self {
-        Self { cause: Cause::ImageCache, text, is_final: true }
-    }
-
-    const fn unreachable(text: String) -> Self {
-        Self { cause: Cause::ImageUnreachable, text, is_final: false }
-    }
-
-    fn format(name: &str, url: &str, error: &ImageFormatError) -> Self {
-        let text = format!("cannot use image {name} from {}: {error}", redacted(url));
-        Self { cause: Cause::ImageFormat, text, is_final: true }
-    }
-
-    fn failed(self, expected: Expected) -> Download {
-        let failure = Failure { cause: self.cause, text: self.text, at: clock::now() };
-        Download::Failed { failure, at: Instant::now(), expected }
-    }
-}
-
-enum Hasher {
-    Sha256(Sha256),
-    Sha512(Box<Sha512>),
-}
-
-impl Hasher {
-    fn new(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
-            Algorithm::Sha512 => Self::Sha512(Box::default()),
-        }
-    }
-
-    fn update(&mut self, piece: &[u8]) {
-        match self {
-            Self::Sha256(hasher) => hasher.update(piece),
-            Self::Sha512(hasher) => hasher.update(piece),
-        }
-    }
-
-    fn finish(self) -> String {
-        match self {
-            Self::Sha256(hasher) => hex::encode(hasher.finalize()),
-            Self::Sha512(hasher) => hex::encode(hasher.finalize()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use domain::{
 use durable_file::Access;
 use sha2::{Digest as _, Sha256};
 
-use super::{Cache, Cached, Download, DownloadError, content::Head, free_space::SpaceCheck, publish, room::SpaceError};
+use super::{Cache, Cached, Download, DownloadError, content::Head, free_space::SpaceCheck, room::SpaceError};
 use crate::qcow2::{Piece, Qcow2Error, disk_size, read_disk};
 
 /// Maximum number of concurrent conversions. Each uses a core and a thread for blocking work.
@@ -100,8 +100,7 @@ impl Cache {
         let written = RawWriter::write(self, digest, &mut source, part);
         let (size, hex) = written.map_err(|error| error.of_image(name))?;
         let raw: Digest = format!("sha256:{hex}").parse().map_err(|error| disk(io::Error::other(error)))?;
-        publish(part, &self.path(&raw), name)?;
-        self.record(&raw)?;
+        self.store(part, &raw, name)?;
         let mark = mark_path(&self.path(digest));
         let marked = durable_file::write(&mark, raw.to_string().as_bytes(), Access::Owner);
         // The image goes last: until then it can be converted again.

@@ -17,7 +17,7 @@ use service_kit::{
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::{Cache, Cached, DownloadError, Expected, FetchRequest, Fetched, RESULT_TTL, publish};
+use super::{Cache, Cached, DownloadError, Expected, FetchRequest, Fetched, RESULT_TTL};
 
 /// Maximum number of sources remembered; the oldest is forgotten first.
 const MAX_SOURCES: usize = 256;
@@ -130,8 +130,7 @@ impl Cache {
         };
         let disk = |why: &dyn std::fmt::Display| DownloadError::cache(format!("cannot store image {name}: {why}"));
         let digest: Digest = format!("sha256:{hex}").parse().map_err(|error| disk(&error))?;
-        publish(&part, &self.path(&digest), name)?;
-        self.record(&digest)?;
+        self.store(&part, &digest, name)?;
         self.add_unless_known(&digest, Cached { size, format, raw: None });
         Ok(Discovered { digest, validator })
     }
@@ -195,6 +194,33 @@ mod tests {
         assert_eq!(changed.digest.hex(), hex::encode(Sha256::digest(b"another")));
         let same = cache.try_discover_digest(&url, "test", Some(changed.clone())).await.unwrap();
         assert_eq!(same, changed);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_there_already_stays_whatever_its_url() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("images")).unwrap();
+        let cache = cache(folder.path());
+        let mut inodes = Vec::new();
+        for name in ["kernel", "the same", "the same again"] {
+            let file = folder.path().join("images").join(name);
+            fs::write(&file, b"one").unwrap();
+            let url = format!("file://{}", file.display());
+            let DigestDiscovery::Known { digest, .. } = discover_digest(&cache, &url).await else { panic!("{name}") };
+            // A reader opens it as it was recorded.
+            assert!(cache.open_file(&digest).is_ok(), "{name}");
+            inodes.push(fs::metadata(cache.path(&digest)).unwrap().ino());
+            // Without a validator it is downloaded anew.
+            let before = Some(Discovered { digest, validator: None });
+            let again = cache.try_discover_digest(&url, "test", before).await.unwrap();
+            inodes.push(fs::metadata(cache.path(&again.digest)).unwrap().ino());
+        }
+        inodes.dedup();
+        assert_eq!(inodes.len(), 1, "it was replaced");
+        let left = fs::read_dir(folder.path().join("cache")).unwrap().count();
+        assert_eq!(left, 2, "the file and its note");
     }
 
     #[tokio::test]

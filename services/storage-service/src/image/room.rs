@@ -142,7 +142,8 @@ impl Cache {
 const fn is_worked_on(download: Option<&Download>, usage: &Usage) -> bool {
     let is_of_earlier_run = usage.is_verifying && usage.verified.is_none();
     match download {
-        Some(Download::InProgress { .. }) => !is_of_earlier_run,
+        Some(Download::InProgress { .. }) => true,
+        Some(Download::Unverified { .. }) => false,
         Some(Download::Done(_) | Download::Failed { .. }) | None => usage.is_verifying && !is_of_earlier_run,
     }
 }

@@ -1,8 +1,10 @@
 use std::io::Write as _;
 
-use service_kit::outbound_http::Outbound;
+use domain::failure::Cause;
+use service_kit::{clock, outbound_http::Outbound};
+use sha2::{Digest as _, Sha256};
 
-use super::*;
+use super::{download::RETRY_DELAY, *};
 use crate::qcow2::tests::{Cluster, build};
 
 /// Maximum size of an image in these tests.

@@ -103,6 +103,21 @@ impl UsageTable {
         }
     }
 
+    /// Forgets files that are neither in the cache nor in use, those that were not used for the longest time first, until at
+    /// most `max` of them are left.
+    pub(super) fn forget_absent(&self, max: usize) {
+        let mut all = self.0.lock();
+        if all.len() <= max {
+            return;
+        }
+        let is_absent = |usage: &Usage| !usage.is_present && !usage.is_verifying && usage.readers == 0;
+        let absent = all.iter().filter(|(_, usage)| is_absent(usage));
+        let mut absent: Vec<_> = absent.map(|(digest, usage)| (usage.last_used, digest.clone())).collect();
+        absent.sort_unstable_by_key(|(last_used, _)| *last_used);
+        let surplus = absent.len().saturating_sub(max);
+        absent.into_iter().take(surplus).for_each(|(_, digest)| drop(all.remove(&digest)));
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.lock().len()

@@ -19,7 +19,7 @@ use durable_file::Access;
 use service_kit::{clock, status};
 
 use super::{
-    Cache, Cached, Download, DownloadError, Hasher, Wanted,
+    Cache, Cached, Download, DownloadError, Hasher, MAX_ABSENT, Wanted,
     content::{Head, head_of},
     usage::{FileState, KnownSource, ReadGuard},
 };
@@ -219,7 +219,7 @@ impl Cache {
             (usage.is_present, usage.last_used, usage.noted_use) = (true, used, used);
         });
         if noted != Some(state) {
-            self.set(digest, Download::InProgress { done: 0, total: state.size });
+            self.set(digest, Download::Unverified { total: state.size });
             self.verify_in_background(digest);
             return Ok(());
         }
@@ -250,6 +250,7 @@ impl Cache {
         self.usage.with(wanted.digest, |usage| {
             (usage.source, usage.last_used) = (Some(KnownSource::of(wanted)), clock::now());
         });
+        self.usage.forget_absent(MAX_ABSENT);
     }
 
     /// Verifies a file unless that is under way. One that does not have its digest is downloaded again if it is known where
@@ -297,10 +298,7 @@ impl Cache {
     /// Forgets a file that cannot be verified, and leaves it on disk: a download replaces it when it is asked for.
     fn give_up(&self, digest: &Digest) {
         tracing::warn!(%digest, attempts = MAX_ATTEMPTS, "cannot verify a file of the image cache, will download it when needed");
-        let is_made_of = |other: &Digest, download: &Download| {
-            other == digest || matches!(download, Download::Done(Cached { raw: Some(raw), .. }) if raw == digest)
-        };
-        self.downloads.lock().retain(|other, download| !is_made_of(other, download));
+        self.downloads.lock().retain(|other, download| !download.is_of_file(other, digest));
     }
 
     async fn try_verify(&self, digest: &Digest) -> Ended {
@@ -387,12 +385,12 @@ impl Cache {
         Ok(Hashed { state, format, is_right, is_stable })
     }
 
-    /// Ends the progress that a verification shows. A converted file stays one.
+    /// Ends the progress that a verification shows. A converted file stays one, and a download or conversion goes on.
     fn finish_verification(&self, digest: &Digest, cached: Cached) {
         let mut downloads = self.downloads.lock();
         match downloads.get(digest) {
-            Some(Download::Done(_)) => {}
-            Some(Download::InProgress { .. } | Download::Failed { .. }) | None => {
+            Some(Download::Done(_) | Download::InProgress { .. }) => {}
+            Some(Download::Unverified { .. } | Download::Failed { .. }) | None => {
                 downloads.insert(digest.clone(), Download::Done(cached));
             }
         }

@@ -357,3 +357,107 @@ async fn an_image_that_is_larger_than_the_cache_is_refused_without_advice_to_rep
     let text = failure(download(&cache, &image.0, &image.1).await).text;
     assert!(text.contains("repeating the command does not help") && text.contains("max_cache_bytes"), "{text}");
 }
+
+/// Makes the verification of a file fail: a folder can be opened and not read.
+fn make_unreadable(cache: &Cache, digest: &Digest) {
+    fs::create_dir(cache.path(digest)).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_that_is_given_up_ends_no_download() {
+    let lab = Lab::new(b"image");
+    let (digest, raw) = (&lab.digest, digest_of(b"raw"));
+    let begun = || Download::InProgress { done: 5, total: 9 };
+    let done = |raw| Download::Done(Cached { size: 9, format: FileFormat::Raw, raw });
+    for (source, state, is_kept) in [
+        ("a download goes on", begun(), true),
+        ("it is of an earlier run", Download::Unverified { total: 9 }, false),
+        ("it was downloaded by this run", done(None), false),
+        ("it was converted, and the raw content is fine", done(Some(raw.clone())), false),
+        (
+            "a failure is downloaded again anyway",
+            DownloadError::cache("x".to_owned()).failed(Expected::BootFile),
+            false,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path());
+        make_unreadable(&cache, digest);
+        cache.set(digest, state.clone());
+        cache.verify_in_background(digest);
+        verified(&cache, digest).await;
+        assert_eq!(cache.downloads.lock().get(digest).cloned(), is_kept.then_some(state), "{source}");
+    }
+    // A converted image is lost with its raw content, and one that is being converted to it is not.
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache(folder.path());
+    make_unreadable(&cache, &raw);
+    let converting = digest_of(b"another");
+    cache.set(digest, done(Some(raw.clone())));
+    cache.set(&converting, begun());
+    cache.verify_in_background(&raw);
+    verified(&cache, &raw).await;
+    let known: Vec<_> = cache.downloads.lock().keys().cloned().collect();
+    assert_eq!(known, [converting]);
+}
+
+#[tokio::test]
+async fn a_damaged_file_that_is_being_downloaded_again_is_downloaded_once() {
+    let images = Images::new();
+    let cache = images.cache(LIMITS);
+    let image = images.mebibyte(7);
+    assert!(is_done(&cache, &image).await);
+    OpenOptions::new().write(true).open(cache.path(&image.0)).unwrap().write_all_at(b"x", 5000).unwrap();
+    let begun = Download::InProgress { done: 5, total: 9 };
+    cache.set(&image.0, begun.clone());
+    cache.verify_in_background(&image.0);
+    verified(&cache, &image.0).await;
+    assert!(!cache.path(&image.0).exists());
+    assert_eq!(cache.downloads.lock().get(&image.0), Some(&begun), "no other download took its place");
+    // What a verification finds does not end a download either.
+    fs::write(cache.path(&image.0), mebibyte_of(7)).unwrap();
+    cache.verify_in_background(&image.0);
+    verified(&cache, &image.0).await;
+    assert_eq!(cache.downloads.lock().get(&image.0), Some(&begun));
+}
+
+#[tokio::test]
+async fn files_that_are_not_in_the_cache_are_forgotten_in_the_end() {
+    let images = Images::new();
+    let cache = images.cache(LIMITS);
+    let [kept, read] = [1, 2].map(|number| images.mebibyte(number));
+    assert!(is_done(&cache, &kept).await && is_done(&cache, &read).await);
+    let reading = cache.open_file(&read.0).unwrap();
+    cache.forget(&read.0);
+    let wanted = |number: usize| digest_of(&number.to_le_bytes());
+    for number in 0..3 * MAX_ABSENT {
+        let digest = wanted(number);
+        cache.note_source(&Wanted { digest: &digest, url: "http://h/", name: "i", expected: Expected::BootFile });
+        assert!(cache.usage.len() <= MAX_ABSENT + 2, "{number}");
+    }
+    assert!(cache.open_file(&kept.0).is_ok());
+    assert!(cache.usage.with(&kept.0, |usage| usage.source.is_some()), "it can be downloaded again");
+    assert_eq!(cache.usage.with(&read.0, |usage| usage.readers), 1);
+    drop(reading);
+    let last = wanted(3 * MAX_ABSENT - 1);
+    assert!(cache.usage.with(&last, |usage| usage.source.is_some()), "the last one is remembered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_forgotten_once_there_are_many_and_they_are_old() {
+    let lab = Lab::new(b"image");
+    let cache = lab.cache();
+    let failed = |number: usize| {
+        let failed = DownloadError::cache("x".to_owned()).failed(Expected::BootFile);
+        cache.set(&digest_of(&number.to_le_bytes()), failed);
+    };
+    (0..MAX_ABSENT).for_each(failed);
+    cache.ensure(&lab.wanted());
+    assert_eq!(cache.downloads.lock().len(), MAX_ABSENT + 1, "they are returned for a while");
+    tokio::time::sleep(RESULT_TTL * 2).await;
+    failed(MAX_ABSENT);
+    let other = digest_of(b"other");
+    cache.ensure(&Wanted { digest: &other, ..lab.wanted() });
+    let left = cache.downloads.lock().len();
+    assert!(left <= 3, "{left}: the last failure, and the two downloads");
+}
