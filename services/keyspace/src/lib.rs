@@ -8,6 +8,7 @@ pub mod collection;
 pub mod key;
 pub mod maintenance;
 pub mod node_index;
+pub mod rack_networks;
 pub mod seal;
 pub mod snapshot;
 pub mod store;

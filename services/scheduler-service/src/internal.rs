@@ -3,17 +3,11 @@
 use std::net::IpAddr;
 
 use domain::net::BmcAddr;
-use keyspace::{key, view::View};
+use keyspace::{key, rack_networks, view::View};
 
 /// Returns whether an address is in a provisioning network of a rack, or that of a BMC.
 pub(crate) fn contains(view: &View, address: IpAddr) -> bool {
-    is_bmc(view, address) || in_network(view, address)
-}
-
-fn in_network(view: &View, address: IpAddr) -> bool {
-    let IpAddr::V4(address) = address else { return false };
-    let racks = view.list(&key::racks()).into_iter();
-    racks.filter_map(|(_, rack)| rack.value.network).any(|network| network.subnet.contains(address))
+    is_bmc(view, address) || rack_networks::contains(view, address)
 }
 
 /// A BMC that is registered by name is not found: its address is that of a resolver.
