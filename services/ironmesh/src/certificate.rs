@@ -18,7 +18,7 @@ use domain::time::Timestamp;
 use durable_file::Access;
 use service_kit::{
     clock,
-    tls::{Due, Identity, LIFETIME_DAYS, RevocationReason, Role, Validity, is_operator_name},
+    tls::{Due, Identity, LIFETIME_DAYS, RevocationReason, Role, Serial, Validity, is_operator_name},
 };
 
 use self::{
@@ -124,6 +124,12 @@ struct Revoke {
     /// Revoke the certificate of the last administrator, too.
     #[arg(long)]
     force: bool,
+    /// Revoke the certificates of all operators or services that the name is one of.
+    #[arg(long)]
+    all: bool,
+    /// Revoke a certificate that is not in the list, by its serial number: one that was signed with a copy of a CA's key.
+    #[arg(long)]
+    unlisted: bool,
     #[command(flatten)]
     data: DataDirectory,
 }
@@ -310,17 +316,43 @@ struct Recorded {
     completed: Result<()>,
 }
 
+/// Records a certificate that another program signed with a copy of a CA's key. Which CA it was is not known, nor how long the
+/// certificate is valid: it is one of each, for as long as the CA.
+fn add_unlisted(ledger: &mut Ledger, authorities: &Authorities, serial: &str) -> Result<()> {
+    let serial: Serial = serial.parse()?;
+    ensure!(
+        ledger.entries.iter().all(|entry| entry.serial != serial || entry.subject == Subject::Unlisted),
+        "the certificate with the serial number {serial} is in the list; revoke it without --unlisted"
+    );
+    for issuer in Issuer::ALL {
+        if ledger.entries.iter().all(|entry| (&entry.serial, entry.issuer) != (&serial, issuer)) {
+            let (name, validity) = (format!("unlisted-{serial}"), authorities.validity(issuer));
+            let (serial, subject) = (serial.clone(), Subject::Unlisted);
+            ledger.entries.push(Entry { serial, name, issuer, subject, validity, revoked: None });
+        }
+    }
+    Ok(())
+}
+
 /// Records that certificates are revoked, and gives the services among their bearers new ones.
 /// What is revoked already is completed, because the command may have been interrupted.
 fn record_revocation(folder: &Path, command: &Revoke) -> Result<Recorded> {
     let mut ledger = Ledger::open(folder)?;
     let authorities = Authorities::load_or_create(&ledger, folder)?;
     let (now, which) = (clock::now(), &command.which);
+    if command.unlisted {
+        add_unlisted(&mut ledger, &authorities, which)?;
+    }
     let mut chosen: Vec<Entry> = select::select(ledger.entries.iter(), which)?.into_iter().cloned().collect();
     chosen.retain(|entry| !entry.is_expired(now));
     ensure!(!chosen.is_empty(), "the certificates of {which:?} have expired");
     let is_new = chosen.iter().any(|entry| entry.is_good(now));
     chosen.retain(|entry| entry.is_good(now) == is_new);
+    ensure!(
+        command.all || !is_new || !select::is_ambiguous(&chosen),
+        "{which:?} is the name of several; pass --all, or one of these serial numbers:{}",
+        chosen.iter().map(|entry| format!("\n  {} {}", entry.serial, entry.subject)).collect::<String>()
+    );
     ensure!(
         command.force || !is_last_administrator(&ledger, &chosen),
         "{which:?} has the last certificate with the admin role: without it, no context has full rights. Create another one \
@@ -337,7 +369,7 @@ fn record_revocation(folder: &Path, command: &Revoke) -> Result<Recorded> {
     // Before etcd refuses the old ones, which it does also if this fails.
     let mut completed = Ok(());
     for entry in &chosen {
-        if !entry.subject.is_operator() && !ledger.is_replaced(entry) {
+        if !entry.subject.is_operator() && entry.subject != Subject::Unlisted && !ledger.is_replaced(entry) {
             let Entry { name, issuer, subject, .. } = entry.clone();
             let issued = authorities.issue(&mut ledger, folder, &Wanted { name, issuer, subject }, LIFETIME_DAYS);
             completed = completed.and_then(|()| issued.map(drop));

@@ -124,6 +124,11 @@ pub(super) fn reason_to_issue(wanted: &Subject, found: &Found, revoked: Revoked,
     }
 }
 
+/// Whether a CA that is valid for so long is warned of.
+pub(super) fn is_ending(left: Duration) -> bool {
+    left < CA_WARNING
+}
+
 /// The CAs of a data directory.
 #[derive(Debug)]
 pub(crate) struct Authorities {
@@ -139,9 +144,8 @@ impl Authorities {
     }
 
     /// Returns what has to be said about CAs that end.
-    pub(crate) fn warnings(&self, folder: &Path) -> Vec<String> {
-        let ending =
-            Issuer::ALL.into_iter().filter(|issuer| self.of(*issuer).validity().left(clock::now()) < CA_WARNING);
+    pub(crate) fn warnings(&self, folder: &Path, now: Timestamp) -> Vec<String> {
+        let ending = Issuer::ALL.into_iter().filter(|issuer| is_ending(self.of(*issuer).validity().left(now)));
         ending.map(|issuer| self.end_of(folder, issuer)).collect()
     }
 
@@ -154,6 +158,11 @@ impl Authorities {
             self.of(issuer).validity().not_after,
             ca.display()
         )
+    }
+
+    /// When a CA is valid.
+    pub(crate) fn validity(&self, issuer: Issuer) -> Validity {
+        self.of(issuer).validity()
     }
 
     fn of(&self, issuer: Issuer) -> &CertificateAuthority {
@@ -336,5 +345,5 @@ pub(crate) fn ensure_all(folder: &Path, wanted: &[Wanted], attempts: &mut Attemp
         }
     }
     authorities.write_revocation_lists(&ledger, folder)?;
-    Ok(Ensured { made, lacking, warnings: authorities.warnings(folder) })
+    Ok(Ensured { made, lacking, warnings: authorities.warnings(folder, clock::now()) })
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use domain::time::Timestamp;
 use durable_file::Access;
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,8 @@ pub(crate) enum Subject {
     EtcdUser(String),
     /// A server with these names and addresses.
     Hosts(Vec<String>),
+    /// Not known: it was not issued here, and is revoked.
+    Unlisted,
 }
 
 impl Subject {
@@ -103,6 +105,7 @@ impl Subject {
             (Self::Identity(_), _) => "service",
             (Self::EtcdUser(_), _) => "etcd user",
             (Self::Hosts(_), _) => "etcd member",
+            (Self::Unlisted, _) => "unknown",
         }
     }
 
@@ -117,6 +120,7 @@ impl Subject {
                 let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
                 ca.issue_for(Bearer::Host(&hosts), validity)
             }
+            Self::Unlisted => bail!("it is not known what the certificate was for"),
         };
         issued.with_context(|| format!("cannot issue a certificate for {self}"))
     }
@@ -128,6 +132,7 @@ impl fmt::Display for Subject {
             Self::Identity(uri) => f.write_str(uri),
             Self::EtcdUser(user) => write!(f, "etcd user {user}"),
             Self::Hosts(hosts) => f.write_str(&hosts.join(", ")),
+            Self::Unlisted => f.write_str("not issued here"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Finds the certificates that an operator names.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, bail};
 use service_kit::tls::{Identity, Serial};
 
@@ -21,7 +23,7 @@ fn has_name(entry: &Entry, name: &str) -> bool {
                 }
         }
         Subject::EtcdUser(user) => user == name || user.split('.').next() == Some(name),
-        Subject::Hosts(_) => false,
+        Subject::Hosts(_) | Subject::Unlisted => false,
     };
     entry.name == name || is_subject
 }
@@ -43,11 +45,23 @@ pub(super) fn select<'e>(entries: impl Iterator<Item = &'e Entry> + Clone, text:
         return Ok(named);
     }
     let numbered: Vec<_> = entries.filter(|entry| has_serial(entry, text)).collect();
-    match numbered.len() {
-        0 => bail!("no such certificate: {text:?}; see: ironmesh certificate list"),
+    // One that was not issued here is one of each CA.
+    let serials: BTreeSet<_> = numbered.iter().map(|entry| &entry.serial).collect();
+    match serials.len() {
+        0 => bail!(
+            "no such certificate: {text:?}; see: ironmesh certificate list. To revoke one that is not in the list, pass its \
+             whole serial number and --unlisted"
+        ),
         1 => Ok(numbered),
         several => bail!("{several} certificates have serial numbers that begin with {text:?}; give more digits"),
     }
+}
+
+/// Returns whether certificates are those of several operators or services. A service has one of each CA, and several where
+/// they were replaced.
+pub(super) fn is_ambiguous(chosen: &[Entry]) -> bool {
+    let differ = |one: &Entry, other: &Entry| one.issuer == other.issuer && one.subject != other.subject;
+    chosen.iter().enumerate().any(|(place, one)| chosen.iter().skip(place).any(|other| differ(one, other)))
 }
 
 #[cfg(test)]

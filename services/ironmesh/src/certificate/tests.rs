@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt as _;
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use domain::{service::Service, time::Timestamp};
 use service_kit::tls::{self, CertificateFacts, Validity, check_files};
@@ -24,8 +24,12 @@ fn certs(data: &Path) -> PathBuf {
 fn revoke(data: &Path, which: &str, force: bool) -> Result<Vec<String>> {
     let data = DataDirectory { data: data.to_owned() };
     let reason = RevocationReason::KeyCompromise;
-    let command = Revoke { which: which.to_owned(), reason, force, data };
-    let Recorded { revoked, completed, .. } = record_revocation(&certs(&command.data.data), &command)?;
+    let command = Revoke { which: which.to_owned(), reason, force, all: false, unlisted: false, data };
+    revoke_by(&command)
+}
+
+fn revoke_by(command: &Revoke) -> Result<Vec<String>> {
+    let Recorded { revoked, completed, .. } = record_revocation(&certs(&command.data.data), command)?;
     completed.map(|()| revoked.into_iter().map(|entry| entry.name).collect())
 }
 
@@ -160,7 +164,7 @@ fn certificates_of_an_earlier_release_are_listed_and_those_of_services_replaced(
     let ca = tls::CertificateAuthority::from_pem(&ca, &key).unwrap();
     let validity = Validity {
         not_before: Timestamp::default(),
-        not_after: clock::now().plus(std::time::Duration::from_secs(99_999 * 60 * 60)),
+        not_after: clock::now().plus(Duration::from_secs(99_999 * 60 * 60)),
     };
     let service = Identity::Service { service: Service::Power, rack: "r1".to_owned() };
     let operator = Identity::Operator { name: "old".to_owned(), role: Role::Member };
@@ -277,4 +281,110 @@ fn what_cannot_be_written_is_not_recorded_and_what_cannot_be_read_is_not_made_ag
     fs::remove_dir(&key).unwrap();
     prepare(data, "r1").unwrap();
     assert_eq!(recorded(), count + 1);
+}
+
+#[test]
+fn a_certificate_that_is_not_in_the_list_is_revoked_by_its_serial_number() {
+    let folder = data_directory();
+    let data = folder.path();
+    let command = |which: &str, unlisted| {
+        let (which, reason) = (which.to_owned(), RevocationReason::KeyCompromise);
+        let data = DataDirectory { data: data.to_owned() };
+        Revoke { which, reason, force: false, all: false, unlisted, data }
+    };
+    let listed = facts(data, "r1-power-service").serial.to_string();
+    // What an operator writes, whether as unlisted, and what the refusal says; `None` if it is revoked.
+    for (which, unlisted, refusal) in [
+        ("00c0ffee00c0ffee", false, Some("--unlisted")),
+        ("C0:FF:EE:00:C0:FF:EE", true, None),
+        ("c0ffee00c0ffee", true, None),
+        ("c0ffee00c0ffee", false, None),
+        ("c0ffee00", false, None),
+        ("0badcafe", true, None),
+        (listed.as_str(), true, Some("without --unlisted")),
+        ("power-service", true, Some("serial")),
+        ("", true, Some("serial")),
+    ] {
+        let revoked = revoke_by(&command(which, unlisted));
+        match refusal {
+            None => assert_eq!(revoked.unwrap().len(), 2, "{which}: one of each CA"),
+            Some(words) => {
+                let text = format!("{:#}", revoked.unwrap_err());
+                assert!(text.contains(words), "{which}: {text}");
+            }
+        }
+    }
+    for list in Issuer::ALL.map(Issuer::revocation_list) {
+        let serials = tls::listed_serials(&fs::read(certs(data).join(list)).unwrap()).unwrap();
+        for serial in ["c0ffee00c0ffee", "0badcafe"] {
+            assert!(serials.contains(&serial.parse().unwrap()), "{list} {serial}");
+        }
+    }
+    // They stay revoked for as long as the CAs could be used, and nothing is issued for them.
+    prepare(data, "r1").unwrap();
+    renew(data, None).unwrap();
+    let ledger = Ledger::open(&certs(data)).unwrap();
+    let unlisted: Vec<_> = ledger.entries.iter().filter(|entry| entry.subject == Subject::Unlisted).collect();
+    assert_eq!(unlisted.len(), 4);
+    assert!(unlisted.iter().all(|entry| entry.validity.left(clock::now()).as_secs() / 86_400 > 3000));
+    assert!(!certs(data).join("unlisted-c0ffee00c0ffee.pem").exists());
+    assert!(list::table(&ledger, clock::now()).contains("not issued here"));
+}
+
+#[test]
+fn a_name_of_several_is_revoked_only_if_all_of_them_are_meant() {
+    let folder = data_directory();
+    let data = folder.path();
+    create(data, "ann", Role::Reader, 90).unwrap();
+    create(data, "ann", Role::Service, 90).unwrap();
+    create(data, "bob", Role::Reader, 90).unwrap();
+    // A renewed certificate of the same bearer is not another one.
+    renew(data, Some("bob")).unwrap();
+    let serial = facts(data, "operator-ann-service").serial.to_string();
+    let text = revoke(data, "ann", false).unwrap_err().to_string();
+    for words in ["--all", serial.as_str(), "operator/ann/reader", "operator/ann/service"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let ledger = Ledger::open(&certs(data)).unwrap();
+    assert!(ledger.entries.iter().all(|entry| entry.revoked.is_none()), "nothing was revoked");
+    drop(ledger);
+    assert_eq!(revoke(data, "bob", false).unwrap(), ["operator-bob-reader", "operator-bob-reader"]);
+    assert_eq!(revoke(data, "power-service", false).unwrap(), ["r1-power-service", "r1-power-service-etcd"]);
+    assert_eq!(revoke(data, &serial, false).unwrap(), ["operator-ann-service"]);
+    // What is left of the name is one.
+    assert_eq!(revoke(data, "ann", false).unwrap(), ["operator-ann-reader"]);
+    create(data, "eve", Role::Reader, 90).unwrap();
+    create(data, "eve", Role::Member, 90).unwrap();
+    let (which, reason) = ("eve".to_owned(), RevocationReason::Unspecified);
+    let command = Revoke {
+        which,
+        reason,
+        force: false,
+        all: true,
+        unlisted: false,
+        data: DataDirectory { data: data.to_owned() },
+    };
+    assert_eq!(revoke_by(&command).unwrap().len(), 2);
+}
+
+#[test]
+fn a_ca_that_is_about_to_end_is_warned_of_with_what_to_do() {
+    let day = 24 * 60 * 60;
+    // Days that are left of the CA, and whether it is warned of.
+    for (left, is_warned_of) in [(3650, false), (31, false), (30, false), (29, true), (1, true), (0, true)] {
+        // A minute more: time passes.
+        let left = Duration::from_secs(left * day + 60);
+        assert_eq!(issue::is_ending(left), is_warned_of, "{left:?}");
+    }
+    let folder = data_directory();
+    let folder = certs(folder.path());
+    let ledger = Ledger::open(&folder).unwrap();
+    let authorities = Authorities::load_or_create(&ledger, &folder).unwrap();
+    assert!(authorities.warnings(&folder, clock::now()).is_empty());
+    let later = clock::now().plus(Duration::from_secs(3650 * day));
+    let warnings = authorities.warnings(&folder, later);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for (warning, ca) in warnings.iter().zip(["ca.pem", "etcd-ca.pem"]) {
+        assert!(warning.contains(ca) && warning.contains("stop ironmesh up, move"), "{warning}");
+    }
 }
