@@ -140,19 +140,33 @@ struct Root<'l> {
     location: &'l StoreLocation,
     path: PathBuf,
     keys: KeyFile,
-    /// Held while the file is changed, so that two commands do not lose each other's changes.
+    /// Held while the file is changed, so that two commands do not lose each other's changes, and shared while its keys are
+    /// used, so that none of them is retired meanwhile.
     _lock: fs::File,
 }
 
+/// What a command does with the root keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LockMode {
+    /// It changes them. It waits for all other commands, also for a pass of `reseal`, whose keys must not be retired.
+    Change,
+    /// It uses them as they are. It waits for changes alone.
+    Use,
+}
+
 impl<'l> Root<'l> {
-    fn load(location: &'l StoreLocation) -> Result<Self> {
+    fn load(location: &'l StoreLocation, mode: LockMode) -> Result<Self> {
         let path = match &location.data {
             Some(data) => files::root(data),
             None => location.common()?.sealing_keys,
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let lock = fs::File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
-        lock.lock().with_context(|| format!("cannot lock {}", folder.display()))?;
+        let locked = match mode {
+            LockMode::Change => lock.lock(),
+            LockMode::Use => lock.lock_shared(),
+        };
+        locked.with_context(|| format!("cannot lock {}", folder.display()))?;
         let keys = KeyFile::of_service(&path, Service::Scheduler, "")
             .context("the root keys of the scheduler-service are required")?;
         Ok(Self { location, path, keys, _lock: lock })
@@ -186,7 +200,7 @@ async fn rack_names(store: &Store) -> Result<BTreeMap<RackId, String>> {
 }
 
 async fn list(location: &StoreLocation) -> Result<()> {
-    let root = Root::load(location)?;
+    let root = Root::load(location, LockMode::Use)?;
     let store = location.store().await?;
     let (members, mut used) = (Members::read(&store, &rack_names(&store).await?).await?, usage(&store).await?);
     answer(&format!(
@@ -209,7 +223,7 @@ async fn list(location: &StoreLocation) -> Result<()> {
 }
 
 async fn rotate(command: &Rotate) -> Result<()> {
-    let mut root = Root::load(&command.location)?;
+    let mut root = Root::load(&command.location, LockMode::Change)?;
     if let Some(rack) = &command.rack {
         let racks = rack_names(&command.location.store().await?).await?;
         ensure!(racks.values().any(|name| name == rack), "there is no rack named {rack:?}; see ironmesh rack list");
@@ -222,7 +236,7 @@ async fn rotate(command: &Rotate) -> Result<()> {
 }
 
 async fn activate(command: &OneKey) -> Result<()> {
-    let mut root = Root::load(&command.location)?;
+    let mut root = Root::load(&command.location, LockMode::Change)?;
     let key = root.keys.check_activate(&command.id)?;
     let store = command.location.store().await?;
     let members = Members::read(&store, &rack_names(&store).await?).await?;
@@ -241,7 +255,9 @@ async fn activate(command: &OneKey) -> Result<()> {
 }
 
 async fn reseal_all(location: &StoreLocation) -> Result<()> {
-    let root = Root::load(location)?;
+    // For the whole pass, which takes minutes for the largest stores: what is sealed with a key must not outlive it. Services
+    // hold no such lock, and `ironmesh up` writes their files at the next interval.
+    let root = Root::load(location, LockMode::Use)?;
     let store = location.store().await?;
     let sealer = root.sealer(&rack_names(&store).await?);
     let result = reseal(&store, &sealer).await.context("the pass ended early; run it again")?;
@@ -254,43 +270,52 @@ async fn reseal_all(location: &StoreLocation) -> Result<()> {
 }
 
 async fn retire(command: &OneKey) -> Result<()> {
-    let mut root = Root::load(&command.location)?;
-    let id = &command.id;
-    root.keys.check_retire(id)?;
-    let store = command.location.store().await?;
-    check_unused(&store, &root, id).await?;
-    say(&format!("waiting {WRITE_TIMEOUT:?} for changes that began earlier"));
-    tokio::time::sleep(WRITE_TIMEOUT).await;
-    // A service may have started meanwhile with an old file, or the file may have been replaced.
-    root.keys = KeyFile::of_service(&root.path, Service::Scheduler, "")?;
-    root.keys.check_retire(id)?;
-    check_unused(&store, &root, id).await?;
-    if let Some(records) = usage(&store).await?.remove(id) {
-        bail!(
-            "{} are sealed with the key {id}: run ironmesh store seal-key reseal, and wait for the end of running boots",
-            named(&records)
-        );
-    }
-    root.keys.retire(id)?;
+    let mut root = Root::load(&command.location, LockMode::Change)?;
+    let (id, store) = (&command.id, command.location.store().await?);
+    let writes_end = async {
+        say(&format!("waiting {WRITE_TIMEOUT:?} for changes that began earlier"));
+        tokio::time::sleep(WRITE_TIMEOUT).await;
+    };
+    root.keys = without(&store, &root.path, id, writes_end).await?;
     root.save()?;
     say(&format!("the key {id} was removed"));
     Ok(())
 }
 
-/// Checks that no running service seals with a key.
-async fn check_unused(store: &Store, root: &Root<'_>, id: &str) -> Result<()> {
+/// Returns the root keys of a file without a key that nothing uses, neither now nor once the writes that began earlier have
+/// ended.
+async fn without(store: &Store, path: &Path, id: &str, writes_end: impl Future<Output = ()>) -> Result<KeyFile> {
+    KeyFile::of_service(path, Service::Scheduler, "")?.check_retire(id)?;
+    check_unused(store, path, id).await?;
+    writes_end.await;
+    // A service may have started meanwhile with an old file, or the file may have been replaced.
+    let mut keys = KeyFile::of_service(path, Service::Scheduler, "")?;
+    keys.check_retire(id)?;
+    check_unused(store, path, id).await?;
+    if let Some(records) = usage(store).await?.remove(id) {
+        bail!(
+            "{} are sealed with the key {id}: run ironmesh store seal-key reseal, and wait for the end of running boots",
+            named(&records)
+        );
+    }
+    keys.retire(id)?;
+    Ok(keys)
+}
+
+/// Checks that no running service seals with a key of a file.
+async fn check_unused(store: &Store, path: &Path, id: &str) -> Result<()> {
     let still = sealing(&Members::read(store, &rack_names(store).await?).await?, id);
     ensure!(
         still.is_empty(),
         "{} still seal with the key {id}: services read their files every 5 s; copy {} to them if they are on other hosts",
         still.join(", "),
-        root.path.display()
+        path.display()
     );
     Ok(())
 }
 
 fn export(command: &Export) -> Result<()> {
-    let root = Root::load(&command.location)?;
+    let root = Root::load(&command.location, LockMode::Use)?;
     ensure!(has_keys(command.service), "{} opens no secrets and needs no file", command.service);
     root.keys.for_service(command.service, &command.rack)?.save(&command.file)?;
     Ok(())
@@ -307,3 +332,6 @@ fn named(records: &[String]) -> String {
     let more = if records.len() > first.len() { ", …" } else { "" };
     format!("{} records ({}{more})", records.len(), first.join(", "))
 }
+
+#[cfg(test)]
+mod tests;
