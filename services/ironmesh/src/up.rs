@@ -113,6 +113,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: Options) -> ExitCode {
+    // They go where the other output of this process goes. The services write files of their own, with the same filter.
+    if let Err(error) = service_kit::telemetry::set_up_logs(&options.log) {
+        return fail(&anyhow::Error::new(error).context("--log"));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),

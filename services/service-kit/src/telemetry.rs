@@ -12,7 +12,7 @@ use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Telemetry cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -39,17 +39,30 @@ pub struct Telemetry {
 /// Shows the service and its version, even if a replica has no other metric.
 const BUILD_INFO: &str = "ironmesh_build_info";
 
+/// Sets up logs on standard error, and nothing else: for a program that is no service.
+///
+/// # Errors
+/// [`Error::Filter`] if the filter is invalid.
+pub fn set_up_logs(log: &str) -> Result<(), Error> {
+    tracing_subscriber::registry().with(lines(log)?).init();
+    Ok(())
+}
+
+/// Lines on standard error.
+fn lines<S>(log: &str) -> Result<impl Layer<S> + use<S>, Error>
+where
+    S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    Ok(lines.with_filter(EnvFilter::try_new(log)?))
+}
+
 /// Sets up logs on standard error, traces to `otlp` unless it is empty, and metrics.
 ///
 /// # Errors
 /// [`Error`] if a setting is invalid.
 pub fn set_up(service: &'static str, log: &str, otlp: &str) -> Result<Telemetry, Error> {
     global::set_text_map_propagator(TraceContextPropagator::new());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .with_filter(EnvFilter::try_new(log)?);
     // Spans always have a context, so that a trace from another process continues; they are exported only if
     // configured.
     let mut provider = SdkTracerProvider::builder()
@@ -62,7 +75,7 @@ pub fn set_up(service: &'static str, log: &str, otlp: &str) -> Result<Telemetry,
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(service))
         .with_filter(EnvFilter::try_new("info,h2=off,hyper=off,tonic=off,tower=off,etcd_client=off")?);
-    tracing_subscriber::registry().with(lines).with(spans).init();
+    tracing_subscriber::registry().with(lines(log)?).with(spans).init();
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| Error::Metrics(error.to_string()))?;
     crate::listener::describe();
     metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels are the service and its version");
