@@ -1,5 +1,9 @@
 //! Filters, sorts and cuts lists into pages. Pure.
 
+use keyspace::value::{
+    AllocationSpec, ChassisSpec, DeployTemplateSpec, InspectionRuleSpec, PortgroupSpec, RunbookSpec,
+    VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+};
 use serde_json::{Map, Value, json};
 use wire_ironic::{
     error::{Error, text},
@@ -12,6 +16,7 @@ use wire_ironic::{
 use super::{
     ApiRequest,
     authz::{Document, Visibility},
+    collections::IronicCollection as _,
 };
 
 /// Encodes a page of the visible items. `items` match the filters already and are in the order of their creation.
@@ -71,16 +76,16 @@ fn word(resource: &Resource) -> &'static str {
     match resource.path {
         "nodes" => "Node",
         "ports" => "Port",
-        "portgroups" => "Portgroup",
-        "chassis" => "Chassis",
+        "portgroups" => PortgroupSpec::NOUN,
+        "chassis" => ChassisSpec::NOUN,
         "conductors" => "Conductor",
-        "allocations" => "Allocation",
-        "deploy_templates" => "Deploy template",
-        "runbooks" => "Runbook",
-        "inspection_rules" => "Inspection rule",
-        "volume/connectors" => "Volume connector",
-        "volume/targets" => "Volume target",
-        "webhooks" => "Webhook",
+        "allocations" => AllocationSpec::NOUN,
+        "deploy_templates" => DeployTemplateSpec::NOUN,
+        "runbooks" => RunbookSpec::NOUN,
+        "inspection_rules" => InspectionRuleSpec::NOUN,
+        "volume/connectors" => VolumeConnectorSpec::NOUN,
+        "volume/targets" => VolumeTargetSpec::NOUN,
+        "webhooks" => WebhookSpec::NOUN,
         _ => "Resource",
     }
 }

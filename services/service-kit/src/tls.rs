@@ -252,7 +252,7 @@ impl Loaded {
             .map_err(pair)?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut for_agents = ServerConfig::builder()
-            .with_client_cert_verifier(Arc::new(AnyKey))
+            .with_client_cert_verifier(Arc::new(AnyKey::new()))
             .with_single_cert(chain.clone(), key.clone_key())
             .map_err(pair)?;
         for_agents.alpn_protocols = vec![b"h2".to_vec()];

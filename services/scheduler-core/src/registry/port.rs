@@ -171,7 +171,12 @@ impl Registry {
 
 /// Deletes a port, its MAC's key and its address.
 pub(super) fn remove_port(change: Change, rack: RackId, mac: MacAddr, port: &Versioned<Port>) -> Change {
-    let change = change.clear(&key::mac(mac)).delete(&key::port(rack, mac), Expect::Revision(port.revision));
+    detach_port(change.clear(&key::mac(mac)), rack, mac, port)
+}
+
+/// Deletes a port from its rack with its address. Its MAC stays that of its node.
+pub(super) fn detach_port(change: Change, rack: RackId, mac: MacAddr, port: &Versioned<Port>) -> Change {
+    let change = change.delete(&key::port(rack, mac), Expect::Revision(port.revision));
     match port.value.address {
         Some(address) => change.clear(&key::address(rack, address)),
         None => change,

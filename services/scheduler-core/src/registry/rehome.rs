@@ -17,7 +17,7 @@ use keyspace::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Held, Record, Registry, ports, wants_power};
+use super::{Held, Record, Registry, port, ports, wants_power};
 use crate::{Error, RequestContext};
 
 impl Registry {
@@ -120,18 +120,15 @@ impl Registry {
         let of = super::holder(node, name);
         let had_network = self.rack(from).is_some_and(|rack| rack.value.network.is_some());
         let mut free = to.network.as_ref().map(|network| (network, ports::free_addresses(self.view(), to.id, network)));
-        for (mac, port) in all {
-            change = change.delete(&key::port(from, *mac), Expect::Revision(port.revision));
-            if let Some(address) = port.value.address {
-                change = change.clear(&key::address(from, address));
-            }
+        for (mac, read) in all {
+            change = port::detach_port(change, from, *mac, read);
             // In a rack without a network no port had an address.
-            let boots = port.value.address.is_some() || (!had_network && may_boot(&port.value));
+            let boots = read.value.address.is_some() || (!had_network && may_boot(&read.value));
             let address = match &mut free {
                 Some((network, free)) if boots => Some(free.next().ok_or_else(|| ports::no_address(to, network))?),
                 Some(_) | None => None,
             };
-            let moved = Port { address, ..port.value.clone() };
+            let moved = Port { address, ..read.value.clone() };
             change = change.put(&key::port(to.id, *mac), &moved, Expect::Absent)?.clear(&key::unknown(to.id, *mac));
             if let Some(address) = address {
                 change = change.put(&key::address(to.id, address), &of, Expect::Absent)?;

@@ -36,6 +36,11 @@ pub(super) struct ConnectionState {
     /// Whether the operating system accepts no bytes now.
     write_blocked: AtomicBool,
     /// Response bodies whose last chunk waits for the client. An HTTP/2 client can withhold its window from a stream.
+    ///
+    /// Such a stream does not end its connection alone: progress is counted for the whole connection, and one that takes
+    /// 16 KiB of any of its streams in each [`Limits::write_timeout`] stays. A connection none of whose streams makes
+    /// progress ends as a whole, by design: what it holds in memory is bounded by its streams together, and a client whose
+    /// stream were reset would open the next one and withhold its window again.
     bodies_waiting: AtomicU32,
     /// Set by another task that wants the connection to end; the value is an index of [`EVICTIONS`].
     evicted: AtomicU8,
