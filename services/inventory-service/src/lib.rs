@@ -85,6 +85,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         purpose: ListenerKind::AgentGrpc,
         tls: std::sync::Arc::new(move || tls.server_for_agents()),
         revocations: None,
+        tokens: None,
         routes: Routes::new(AgentServiceServer::new(agent_api::AgentApi { agents: agents.clone() })).prepare(),
         rules: AGENT_RULES.into(),
         rack: kit.common.rack.as_str().into(),

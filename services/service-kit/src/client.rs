@@ -3,13 +3,14 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use domain::service::Service;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -24,7 +25,7 @@ use tonic::{
 
 use crate::{
     telemetry,
-    tls::{self, CertificateEnd, Tls},
+    tls::{self, CertificateEnd, Revocations, ServerTrust, Tls},
 };
 
 /// Maximum time to establish a connection.
@@ -70,13 +71,62 @@ pub fn mesh_channel(
     rack: &str,
     deadline: Option<Duration>,
 ) -> Result<MeshChannel, InvalidEndpoint> {
+    open(ClientTls::Mutual(tls.clone()), endpoint, (service, rack), deadline)
+}
+
+/// Opens a channel as [`mesh_channel`] does, for a client without a certificate.
+///
+/// # Errors
+/// [`InvalidEndpoint`] if `endpoint` cannot be parsed.
+pub fn anonymous_channel(
+    trust: &ServerTrust,
+    endpoint: &str,
+    service: Service,
+    rack: &str,
+    deadline: Option<Duration>,
+) -> Result<MeshChannel, InvalidEndpoint> {
+    open(ClientTls::Anonymous(trust.clone()), endpoint, (service, rack), deadline)
+}
+
+fn open(
+    tls: ClientTls,
+    endpoint: &str,
+    (service, rack): (Service, &str),
+    deadline: Option<Duration>,
+) -> Result<MeshChannel, InvalidEndpoint> {
     let wrong = || InvalidEndpoint(endpoint.to_owned());
     let name = tls::server_name(service, rack).ok_or_else(wrong)?;
-    let channel = channel(tls.clone(), endpoint, name).ok_or_else(wrong)?;
+    let channel = channel(tls, endpoint, name).ok_or_else(wrong)?;
     Ok(InterceptedService::new(channel, CallInterceptor { deadline }))
 }
 
-fn channel(tls: Tls, endpoint: &str, name: ServerName<'static>) -> Option<Channel> {
+/// With which certificate a client connects.
+#[derive(Clone)]
+enum ClientTls {
+    /// Its own.
+    Mutual(Tls),
+    /// None.
+    Anonymous(ServerTrust),
+}
+
+impl ClientTls {
+    fn config(&self) -> Arc<ClientConfig> {
+        match self {
+            Self::Mutual(tls) => tls.client(),
+            Self::Anonymous(trust) => trust.client(),
+        }
+    }
+
+    /// Returns the revoked certificates that are known: to a client outside the mesh none are.
+    fn revocations(&self) -> Revocations {
+        match self {
+            Self::Mutual(tls) => tls.revocations().clone(),
+            Self::Anonymous(_) => Revocations::default(),
+        }
+    }
+}
+
+fn channel(tls: ClientTls, endpoint: &str, name: ServerName<'static>) -> Option<Channel> {
     let addresses: Vec<String> = endpoint.split(',').map(|address| address.trim().to_owned()).collect();
     let first = addresses.first()?.clone();
     let connect_timeout = CONNECT_TIMEOUT / u32::try_from(addresses.len()).ok()?;
@@ -104,13 +154,13 @@ fn channel(tls: Tls, endpoint: &str, name: ServerName<'static>) -> Option<Channe
     Some(endpoint.connect_with_connector_lazy(connector))
 }
 
-async fn connect(tls: &Tls, address: &str, name: ServerName<'static>) -> io::Result<VerifiedStream> {
+async fn connect(tls: &ClientTls, address: &str, name: ServerName<'static>) -> io::Result<VerifiedStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let stream = TlsConnector::from(tls.client()).connect(name, stream).await?;
+    let stream = TlsConnector::from(tls.config()).connect(name, stream).await?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.map(|certificate| certificate.to_vec()).unwrap_or_default();
-    let end = Box::pin(tls.revocations().clone().ended(certificate));
+    let end = Box::pin(tls.revocations().ended(certificate));
     Ok(VerifiedStream { stream, end })
 }
 

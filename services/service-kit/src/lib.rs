@@ -7,6 +7,7 @@
 //! | [`host`] | spawns background tasks and signals shutdown |
 //! | [`telemetry`] | logs, traces with W3C context, metrics |
 //! | [`tls`] | mutual TLS with certificates that are reloaded, and the identity of the caller |
+//! | [`bearer_token`] | tokens in place of an operator's certificate |
 //! | [`listener`] | accepts HTTP and gRPC connections, within limits of each peer |
 //! | [`serve`], [`client`] | gRPC servers and clients |
 //! | [`outbound_http`] | HTTP client for servers that others run |
@@ -15,6 +16,7 @@
 //! | [`timeline`] | in-memory boot timeline of one replica |
 //! | [`clock`] | wall-clock time |
 
+pub mod bearer_token;
 pub mod client;
 pub mod clock;
 pub mod config;

@@ -62,6 +62,8 @@ pub struct Listener {
     /// The revoked certificates of our CA, if peers have such certificates: their connections end when they are revoked or
     /// expire.
     pub revocations: Option<Revocations>,
+    /// Whether a peer without a certificate may prove with each request who it is, where others have certificates.
+    pub takes_tokens: bool,
     /// Its limits.
     pub limits: Limits,
     /// The memory for request bodies, which all listeners of a process share.
@@ -85,6 +87,7 @@ impl Listener {
             purpose,
             tls: None,
             revocations: None,
+            takes_tokens: false,
             limits,
             budget,
             encode_refusal: |why| ("text/plain", format!("{why}\n")),
@@ -310,7 +313,7 @@ impl Drop for RequestSlot {
 }
 
 /// Returns how far an identity is trusted.
-const fn class_of(identity: &Identity) -> Class {
+pub(crate) const fn class_of(identity: &Identity) -> Class {
     match identity {
         Identity::Service { .. } | Identity::Operator { role: Role::Service | Role::Admin, .. } => Class::Privileged,
         Identity::Operator { role: Role::Reader | Role::Member, .. } => Class::Ordinary,

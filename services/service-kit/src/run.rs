@@ -2,10 +2,12 @@
 
 use std::{
     error::Error as StdError,
+    fmt,
     future::Future,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,6 +16,7 @@ use tonic::service::Routes;
 
 use crate::{
     Host,
+    bearer_token::TokenVerifier,
     config::{self, Common, Config},
     health::{Health, Serving},
     listener::{self, BodyBudget, Listener, ListenerKind},
@@ -187,7 +190,7 @@ impl Kit {
         write_address_file(&self.common.data, "grpc", Some(address));
         let endpoint =
             if self.common.advertise.is_empty() { address.to_string() } else { self.common.advertise.clone() };
-        Ok(Bound { listener, endpoint })
+        Ok(Bound { listener, endpoint, tokens: None })
     }
 
     /// Serves gRPC with health and reflection until the host stops.
@@ -219,7 +222,12 @@ impl Kit {
             name: self.name,
             purpose: ListenerKind::Grpc,
             revocations,
-            tls: std::sync::Arc::new(move || tls.server()),
+            tls: if bound.tokens.is_some() {
+                Arc::new(move || tls.server_for_tokens())
+            } else {
+                Arc::new(move || tls.server())
+            },
+            tokens: bound.tokens,
             routes: routes.prepare(),
             rules: rules.into(),
             rack: self.common.rack.as_str().into(),
@@ -232,12 +240,19 @@ impl Kit {
 }
 
 /// A bound gRPC listener.
-#[derive(Debug)]
 pub struct Bound {
     /// The listener.
     pub listener: tokio::net::TcpListener,
     /// The address that other services call, as `host:port`.
     pub endpoint: String,
+    /// Verifies the tokens of operators without a certificate; `None` if each caller must have one.
+    pub tokens: Option<TokenVerifier>,
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
 }
 
 /// Writes an address that was chosen at start to `<data>/<what>.address`, for operators and scripts.

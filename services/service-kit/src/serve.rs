@@ -18,7 +18,10 @@ use tracing::Instrument as _;
 
 use crate::{
     Host,
-    listener::{self, BodyBudget, GrpcBody, HttpLimits, Listener, ListenerKind, Peer, Refusal, TlsSource},
+    bearer_token::{TokenBearer, TokenError, TokenVerifier, UntilExpiry, token_of},
+    listener::{
+        self, BodyBudget, Class, GrpcBody, HttpLimits, Listener, ListenerKind, Peer, Refusal, TlsSource, class_of,
+    },
     telemetry,
     tls::{ExpiryReport, Identity, Revocations, Role, Tls, Urgency},
 };
@@ -109,6 +112,8 @@ pub struct GrpcListener {
     pub tls: TlsSource,
     /// The revoked certificates of our CA; `None` for a listener for agents, which have certificates of their own.
     pub revocations: Option<Revocations>,
+    /// Verifies the tokens of peers without a certificate; `None` if each peer must have one.
+    pub tokens: Option<TokenVerifier>,
     /// The services.
     pub routes: Routes,
     /// Who may call what.
@@ -129,19 +134,25 @@ impl std::fmt::Debug for GrpcListener {
 
 /// Accepts connections until the host stops, then waits for calls in flight.
 pub async fn accept(host: Host, socket: TcpListener, listener: GrpcListener) {
-    let GrpcListener { name: _, purpose, tls, revocations, routes, rules, rack, limits, budget } = listener;
-    let front = Listener { tls: Some(tls), revocations, ..Listener::new(purpose, &limits, budget) };
+    let GrpcListener { name: _, purpose, tls, revocations, tokens, routes, rules, rack, limits, budget } = listener;
+    let front = Listener {
+        tls: Some(tls),
+        revocations,
+        takes_tokens: tokens.is_some(),
+        ..Listener::new(purpose, &limits, budget)
+    };
     listener::serve(host, socket, front, move |peer| Guard {
         routes: routes.clone(),
         rules: Arc::clone(&rules),
         rack: Arc::clone(&rack),
         certificate: peer.certificate().map(|certificate| PeerCertificate(certificate.to_vec())),
+        tokens: tokens.clone(),
         peer: peer.clone(),
     })
     .await;
 }
 
-/// Authorizes each request and runs it in a span of the caller's trace.
+/// Authenticates and authorizes each request and runs it in a span of the caller's trace.
 #[derive(Clone)]
 struct Guard {
     routes: Routes,
@@ -149,6 +160,70 @@ struct Guard {
     rack: Arc<str>,
     peer: Peer,
     certificate: Option<PeerCertificate>,
+    tokens: Option<TokenVerifier>,
+}
+
+/// Who sent a request.
+#[derive(Debug, Default)]
+struct Sender {
+    identity: Option<Identity>,
+    /// Set if a token named the identity.
+    token: Option<TokenBearer>,
+}
+
+impl Guard {
+    /// Returns the sender of a request: who the certificate of the connection names, or without a certificate the token of
+    /// the request. With a certificate a token is not read, so that a request has one sender.
+    async fn sender(&self, headers: &http::HeaderMap) -> Result<Sender, TokenError> {
+        let verifier = self.tokens.as_ref().filter(|_| self.certificate.is_none());
+        let Some(verifier) = verifier else {
+            return Ok(Sender { identity: self.peer.identity().cloned(), token: None });
+        };
+        let bearer = verifier.verify(token_of(headers)?).await?;
+        Ok(Sender { identity: Some(bearer.identity()), token: Some(bearer) })
+    }
+
+    /// Authorizes a request and serves it.
+    async fn serve(mut self, request: http::Request<hyper::body::Incoming>) -> Result<http::Response<Body>, Status> {
+        let path = request.uri().path().to_owned();
+        let Sender { identity, token } = self.sender(request.headers()).await.map_err(|error| {
+            tracing::debug!(path, peer = %self.peer.address(), %error, "call without valid credentials");
+            error.status()
+        })?;
+        let rule = Rule::find(self.rules.iter().chain(COMMON_RULES), &path);
+        let allowed = rule.is_some_and(|rule| (rule.allows)(identity.as_ref(), &self.rack));
+        if !allowed {
+            let who = identity.as_ref().map_or_else(|| "an unidentified caller".to_owned(), Identity::to_string);
+            tracing::warn!(path, caller = who, "call denied");
+            return Err(Status::permission_denied(format!("{who} may not call {path}: another role is needed")));
+        }
+        let class = identity.as_ref().map_or(Class::Stranger, class_of);
+        let slot = match &token {
+            Some(bearer) => self.peer.begin(&bearer.account, class),
+            None => self.peer.begin_identified(),
+        };
+        let slot = slot.map_err(refused)?;
+        let mut request = request.map(|body| Body::new(GrpcBody::new(body, self.peer, class)));
+        // What handlers need of a token is who sent it.
+        request.headers_mut().remove(http::header::AUTHORIZATION);
+        let extensions = request.extensions_mut();
+        identity.map(|identity| extensions.insert(identity));
+        self.certificate.map(|certificate| extensions.insert(certificate));
+        let expires = token.as_ref().map(|bearer| bearer.expires);
+        token.map(|bearer| extensions.insert(bearer));
+        let span = tracing::info_span!("rpc", path);
+        telemetry::set_remote_parent(&span, request.headers());
+        let calling = async move {
+            let Ok(mut response) = tower::Service::call(&mut self.routes, request).await;
+            if let Some(expires) = expires {
+                response = response.map(|body| Body::new(UntilExpiry::new(body, expires)));
+            }
+            // A response can be a stream, which lasts longer than the call of the handler.
+            slot.last_as_long_as(&mut response);
+            response
+        };
+        Ok(calling.instrument(span).await)
+    }
 }
 
 impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
@@ -161,38 +236,8 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
     }
 
     fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
-        let path = request.uri().path().to_owned();
-        let caller = self.peer.identity();
-        let rule = Rule::find(self.rules.iter().chain(COMMON_RULES), &path);
-        let allowed = rule.is_some_and(|rule| (rule.allows)(caller, &self.rack));
-        if !allowed {
-            let who = caller.map_or_else(|| "an unidentified caller".to_owned(), Identity::to_string);
-            tracing::warn!(path, caller = who, "call denied");
-            let status = Status::permission_denied(format!("{who} may not call {path}: another role is needed"));
-            return Box::pin(async move { Ok(status.into_http()) });
-        }
-        let slot = match self.peer.begin_identified() {
-            Ok(slot) => slot,
-            Err(refusal) => return Box::pin(async move { Ok(refused(refusal).into_http()) }),
-        };
-        let peer = self.peer.clone();
-        let mut request = request.map(|body| Body::new(GrpcBody::new(body, peer)));
-        if let Some(caller) = caller {
-            request.extensions_mut().insert(caller.clone());
-        }
-        if let Some(certificate) = &self.certificate {
-            request.extensions_mut().insert(certificate.clone());
-        }
-        let span = tracing::info_span!("rpc", path);
-        telemetry::set_remote_parent(&span, request.headers());
-        let mut routes = self.routes.clone();
-        let calling = async move {
-            let mut response = routes.call(request).await?;
-            // A response can be a stream, which lasts longer than the call of the handler.
-            slot.last_as_long_as(&mut response);
-            Ok(response)
-        };
-        Box::pin(calling.instrument(span))
+        let guard = self.clone();
+        Box::pin(async move { Ok(guard.serve(request).await.unwrap_or_else(Status::into_http)) })
     }
 }
 

@@ -14,6 +14,7 @@ mod facts;
 mod identity;
 mod revocation;
 mod serial;
+mod server_trust;
 #[cfg(test)]
 mod tests;
 mod validity;
@@ -24,6 +25,7 @@ pub use facts::CertificateFacts;
 pub use identity::{Identity, Role, UnknownRole, is_operator_name};
 pub use revocation::{CertificateEnd, RevocationReason, Revocations};
 pub use serial::{ParseSerialError, Serial};
+pub use server_trust::ServerTrust;
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -119,6 +121,7 @@ pub struct Tls {
 struct Loaded {
     facts: Option<CertificateFacts>,
     server: Arc<ServerConfig>,
+    for_tokens: Arc<ServerConfig>,
     for_agents: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     raw: [Vec<u8>; 3],
@@ -160,6 +163,12 @@ impl Tls {
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().server)
+    }
+
+    /// Returns the configuration for a listener that takes tokens: a client presents a certificate of our CA, or none.
+    #[must_use]
+    pub fn server_for_tokens(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().for_tokens)
     }
 
     /// Returns the configuration for the listener of agents: clients must present a certificate and prove possession of
@@ -244,13 +253,21 @@ impl Loaded {
             let is_other_key = matches!(why, rustls::Error::InconsistentKeys(_));
             if is_other_key { mismatch(&"the certificate is for another key") } else { mismatch(&why) }
         };
-        let callers = WebPkiClientVerifier::builder(Arc::clone(&roots)).build().map_err(|why| mismatch(&why))?;
-        let callers: Arc<dyn ClientCertVerifier> = callers;
-        let mut server = ServerConfig::builder()
-            .with_client_cert_verifier(Arc::new(RefuseRevoked { revocations: revocations.clone(), inner: callers }))
-            .with_single_cert(chain.clone(), key.clone_key())
-            .map_err(pair)?;
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let for_callers = |callers: Arc<dyn ClientCertVerifier>| {
+            let verifier = RefuseRevoked { revocations: revocations.clone(), inner: callers };
+            let server = ServerConfig::builder()
+                .with_client_cert_verifier(Arc::new(verifier))
+                .with_single_cert(chain.clone(), key.clone_key());
+            let mut server = server.map_err(pair)?;
+            server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            // A resumed session verifies no certificate.
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+            Ok::<_, Error>(Arc::new(server))
+        };
+        let callers = || WebPkiClientVerifier::builder(Arc::clone(&roots));
+        let server = for_callers(callers().build().map_err(|why| mismatch(&why))?)?;
+        let for_tokens = for_callers(callers().allow_unauthenticated().build().map_err(|why| mismatch(&why))?)?;
         let mut for_agents = ServerConfig::builder()
             .with_client_cert_verifier(Arc::new(AnyKey::new()))
             .with_single_cert(chain.clone(), key.clone_key())
@@ -268,12 +285,10 @@ impl Loaded {
             .map_err(pair)?;
         client.alpn_protocols = vec![b"h2".to_vec()];
         // A resumed session verifies no certificate.
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
         client.resumption = Resumption::disabled();
-        let (server, for_agents) = (Arc::new(server), Arc::new(for_agents));
+        let (for_agents, client) = (Arc::new(for_agents), Arc::new(client));
         let facts = CertificateFacts::of_pem(certificate);
-        Ok(Self { facts, server, for_agents, client: Arc::new(client), raw })
+        Ok(Self { facts, server, for_tokens, for_agents, client, raw })
     }
 }
 

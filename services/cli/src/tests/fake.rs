@@ -99,6 +99,7 @@ impl Fake {
             purpose: ListenerKind::Grpc,
             tls,
             revocations: None,
+            tokens: None,
             routes,
             rules: RULES.into(),
             rack: "".into(),

@@ -113,6 +113,7 @@ fn serve(host: &Host, tls: Tls, socket: TcpListener, routes: Routes) {
         name: "test",
         purpose: listener::ListenerKind::Grpc,
         revocations: Some(tls.revocations().clone()),
+        tokens: None,
         tls: Arc::new(move || tls.server()),
         routes,
         rules: METHODS.iter().map(|path| Rule::new(path, authenticated)).collect(),

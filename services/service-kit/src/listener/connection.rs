@@ -191,7 +191,9 @@ fn peer(accepted: &Accepted, certificate: Option<Vec<u8>>) -> Peer {
     let has_room = !accepted.is_on_probation || class == Class::Privileged;
     let name: Arc<str> = identity.as_ref().map(Identity::to_string).unwrap_or_default().into();
     let mut refusal = None;
-    if shared.listener.purpose.has_identities() && !has_room {
+    // Who sends a token proves with a request that reserved room is for it.
+    let may_prove_later = shared.listener.takes_tokens && certificate.is_none();
+    if shared.listener.purpose.has_identities() && !has_room && !may_prove_later {
         shared.meter.refused(Reason::Connections);
         refusal = Some(Refusal::Connections);
     } else if identity.is_some() {
@@ -234,7 +236,8 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let limits = peer.limits().clone();
+    let has_identity = peer.identity().is_some() || !peer.0.shared.listener.purpose.has_identities();
+    let limits = if has_identity { peer.limits().clone() } else { peer.limits().clone().for_stranger() };
     let requests = {
         let (state, peer) = (Arc::clone(state), peer.clone());
         service_fn(move |mut request: Request<Incoming>| {

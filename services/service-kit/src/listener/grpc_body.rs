@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 
 use super::{
-    Peer,
+    Class, Peer,
     body::{BodyError, MIN_PROGRESS_BYTES, allowed_until},
     body_budget::Charge,
     metrics::Reason,
@@ -78,8 +78,9 @@ pub(crate) struct GrpcBody<B> {
 }
 
 impl<B> GrpcBody<B> {
-    pub(crate) fn new(inner: B, peer: Peer) -> Self {
-        let charge = peer.budget().account(peer.class());
+    /// `class` is that of the sender of the request.
+    pub(crate) fn new(inner: B, peer: Peer, class: Class) -> Self {
+        let charge = peer.budget().account(class);
         Self { inner, peer, meter: MessageMeter::default(), charge, timer: None, progress: 0 }
     }
 }

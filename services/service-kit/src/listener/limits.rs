@@ -179,6 +179,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Maximum time without a request. `None` for channels that services and operators keep open.
     pub idle_timeout: Option<Duration>,
+    /// The same for a peer without an identity, where others have one.
+    pub stranger_idle_timeout: Duration,
     /// Time in which a body must progress.
     pub body_timeout: Duration,
     /// Time in which a client must take a part of its response.
@@ -214,9 +216,17 @@ impl Limits {
             streams,
             head_timeout: settings.head_timeout,
             idle_timeout: is_idle_closed.then_some(settings.idle_timeout),
+            stranger_idle_timeout: settings.idle_timeout,
             body_timeout: settings.body_timeout,
             write_timeout: settings.write_timeout,
         }
+    }
+
+    /// Returns the limits of a connection whose peer did not prove who it is in the handshake, where others do.
+    #[must_use]
+    pub fn for_stranger(self) -> Self {
+        let idle_timeout = self.idle_timeout.or(Some(self.stranger_idle_timeout));
+        Self { idle_timeout, streams: self.streams.min(MAX_STREAMS), ..self }
     }
 
     /// Returns the maximum number of connections from an address.

@@ -165,6 +165,14 @@ pub(super) struct RefuseRevoked<V: ?Sized> {
 }
 
 impl ClientCertVerifier for RefuseRevoked<dyn ClientCertVerifier> {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.inner.root_hint_subjects()
     }
