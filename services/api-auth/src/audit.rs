@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use axum::{extract::Request, middleware::Next, response::Response};
 use domain::policy::Caller;
 use serde_json::{Map, Value, json};
-use service_kit::tls::Identity;
+use service_kit::{bearer_token::TokenBearer, tls::Identity};
 use tonic::service::Routes;
 
 /// The target of the records.
@@ -123,10 +123,12 @@ async fn record(request: Request, next: Next) -> Response {
         Some(Identity::Operator { .. } | Identity::Service { .. }) | None => return next.run(request).await,
     };
     let (service, call) = (service.to_owned(), call.to_owned());
+    // The name of a user may change at the provider, the account does not.
+    let account = request.extensions().get::<TokenBearer>().map(|bearer| bearer.account.clone());
     let answer = next.run(request).await;
     // An error without messages has its status in the headers, success in the trailers (gRPC over HTTP/2, "Responses").
     let status = answer.headers().get("grpc-status").and_then(|status| status.to_str().ok()).unwrap_or("0");
-    tracing::info!(target: TARGET, api = "grpc", who, service, call, status, "audit");
+    tracing::info!(target: TARGET, api = "grpc", who, account, service, call, status, "audit");
     answer
 }
 

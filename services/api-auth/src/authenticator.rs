@@ -7,7 +7,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 use axum::http::{HeaderMap, header, request::Parts};
 use domain::policy::{Caller, Roles, Scope};
 use serde_json::{Value, json};
-use service_kit::listener::AddressKey;
+use service_kit::{
+    bearer_token::{MAX_TOKEN_BYTES, TokenVerifier},
+    listener::AddressKey,
+};
 
 use crate::{
     basic::Users,
@@ -21,8 +24,6 @@ use crate::{
 
 /// Maximum time for authenticating one request.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum size of a token, in bytes. Keystone's have about 200, signed ones with many claims some thousands.
-const MAX_TOKEN_BYTES: usize = 16 << 10;
 
 /// A rejected request, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,9 @@ pub enum Denied {
 pub struct Authenticator {
     users: Option<Users>,
     keystone: Option<Keystone>,
-    issuer: Option<Issuer>,
+    issuer: Option<Arc<Issuer>>,
+    /// Whether the tokens of the provider are accepted on the gRPC listener.
+    is_for_grpc: bool,
     /// Hosts that are known besides those of loopback. They matter only if no method is configured.
     hosts: Vec<String>,
     /// The caller if no method is configured.
@@ -67,7 +70,8 @@ impl Authenticator {
         Ok(Self {
             users: users.map_err(named("rest_users"))?,
             keystone: keystone.map_err(named("rest_keystone"))?,
-            issuer: issuer.map_err(named("rest_jwt"))?,
+            issuer: issuer.map_err(named("rest_jwt"))?.map(Arc::new),
+            is_for_grpc: jwt.grpc,
             hosts: config.hosts.clone(),
             unrestricted: Arc::new(Caller::unrestricted("anybody")),
             anonymous: Arc::new(Caller {
@@ -90,6 +94,14 @@ impl Authenticator {
     pub fn check_sender(&self, parts: &Parts) -> Result<(), SenderError> {
         sender::check_sender(parts)?;
         if self.is_off() { sender::check_host(parts, &self.hosts) } else { Ok(()) }
+    }
+
+    /// Returns the verifier of the tokens of operators on the gRPC listener; `None` if none are accepted there.
+    #[must_use]
+    pub fn grpc_tokens(&self) -> Option<TokenVerifier> {
+        let issuer = self.issuer.as_ref().filter(|_| self.is_for_grpc)?;
+        let verifier: TokenVerifier = Arc::<Issuer>::clone(issuer);
+        Some(verifier)
     }
 
     /// Returns the caller of a request. `path` is the path of the request without `/v1`. Cancel safe.
@@ -145,7 +157,8 @@ fn checked_length(token: &str) -> Result<&str, Refusal> {
     Ok(token)
 }
 
-async fn within(asked: impl Future<Output = Result<Arc<Caller>, Refusal>>) -> Result<Arc<Caller>, Refusal> {
+/// Bounds the time for an authentication.
+pub(crate) async fn within<T>(asked: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
     let late = || Refusal::Away("Authentication timed out".to_owned());
     tokio::time::timeout(AUTHENTICATION_TIMEOUT, asked).await.unwrap_or_else(|_| Err(late()))
 }
@@ -219,7 +232,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_authentication_that_hangs_is_unavailable_and_not_denied() {
         let started = tokio::time::Instant::now();
-        assert!(matches!(within(std::future::pending()).await, Err(Refusal::Away(_))));
+        assert!(matches!(within::<()>(std::future::pending()).await, Err(Refusal::Away(_))));
         assert_eq!(started.elapsed(), AUTHENTICATION_TIMEOUT);
     }
 

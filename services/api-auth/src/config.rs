@@ -1,7 +1,8 @@
 //! Configuration of authentication.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use domain::policy::Roles;
 use serde::{Deserialize, Serialize};
 use service_kit::outbound_http::OutboundConfig;
 
@@ -58,10 +59,18 @@ pub struct Jwt {
     pub audience: String,
     /// Claim with the roles: a list, or a string separated by spaces.
     pub roles: String,
+    /// What the values of that claim mean, such as `{"baremetal-admins" = "admin"}`. A value that is not listed is the
+    /// name of a role, or means nothing.
+    pub role_names: BTreeMap<String, String>,
     /// Claim with the project id.
     pub project: String,
     /// Claim that is `"all"` or `true` if the roles apply to the whole fleet.
     pub system: String,
+    /// Whether the roles apply to the whole fleet too if the token has neither that claim nor a project.
+    pub fleet_wide: bool,
+    /// Whether operators may use the gRPC API and the command line (`ironmesh login`) with such tokens, without a
+    /// certificate. The token's roles must apply to the whole fleet.
+    pub grpc: bool,
     /// CA file (PEM) for the certificate of the URL. Empty: the CAs of the operating system.
     pub ca: PathBuf,
 }
@@ -88,8 +97,11 @@ impl Default for Jwt {
             issuer: String::new(),
             audience: String::new(),
             roles: "roles".to_owned(),
+            role_names: BTreeMap::new(),
             project: "project_id".to_owned(),
             system: "system_scope".to_owned(),
+            fleet_wide: false,
+            grpc: false,
             ca: PathBuf::new(),
         }
     }
@@ -135,6 +147,14 @@ impl Jwt {
         if self.keys.starts_with("http://") {
             problems.push("scheduler.rest_jwt.keys: must be an https:// address, or a file".to_owned());
         }
+        if self.grpc && !self.is_on() {
+            problems.push("scheduler.rest_jwt.grpc: needs the provider's keys in scheduler.rest_jwt.keys".to_owned());
+        }
+        for (value, role) in self.role_names.iter().filter(|(_, role)| Roles::named([role.as_str()]).is_empty()) {
+            problems.push(format!(
+                "scheduler.rest_jwt.role_names: {value:?} = {role:?}: must be reader, member, manager, admin or service"
+            ));
+        }
         problems
     }
 }
@@ -169,6 +189,18 @@ mod tests {
             assert!(
                 problems.iter().any(|problem| problem.starts_with(&format!("scheduler.rest_jwt.{key}: "))),
                 "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn tokens_for_grpc_need_a_provider_and_names_that_are_roles() {
+        let jwt = Jwt { grpc: true, role_names: [("ops".to_owned(), "root".to_owned())].into(), ..Jwt::default() };
+        let problems = jwt.problems();
+        for key in ["grpc", "role_names"] {
+            assert!(
+                problems.iter().any(|problem| problem.starts_with(&format!("scheduler.rest_jwt.{key}: "))),
+                "{key}: {problems:?}"
             );
         }
     }

@@ -2,6 +2,7 @@
 
 mod claims;
 mod keys;
+mod operator;
 mod proof;
 
 use std::sync::Arc;
@@ -33,8 +34,7 @@ impl Issuer {
     /// [`Error::Content`] if the keys or the CA file cannot be used.
     pub(super) fn open(config: &config::Jwt, outbound: &OutboundConfig) -> Result<Self, Error> {
         proof::install();
-        let names =
-            Names { roles: config.roles.clone(), project: config.project.clone(), system: config.system.clone() };
+        let names = Names::of(config);
         Ok(Self {
             keys: Keys::open(config, outbound)?,
             issuer: config.issuer.clone(),
@@ -48,7 +48,12 @@ impl Issuer {
     /// # Errors
     /// [`Refusal::Unknown`] if the token is invalid, [`Refusal::Away`] if the keys are not available.
     pub(super) async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
-        let unknown = |why: &str| Refusal::Unknown(format!("Invalid access token: {why}"));
+        let claims = self.claims(token).await?;
+        self.names.authenticate(&claims).map(Arc::new).map_err(|error| unknown(&error.to_string()))
+    }
+
+    /// Returns the claims of a token that is valid. Cancel safe.
+    async fn claims(&self, token: &str) -> Result<Value, Refusal> {
         let header = decode_header(token).map_err(|_| unknown("it is not a signed token"))?;
         if !proof::TAKEN.contains(&header.alg) {
             return Err(unknown("it must be signed with RS256, ES256 or EdDSA"));
@@ -63,13 +68,7 @@ impl Issuer {
         let mut why = "it is not signed with a key of the provider".to_owned();
         for key in keys {
             match decode::<Value>(token, &key, &validation) {
-                Ok(read) => {
-                    return self
-                        .names
-                        .authenticate(&read.claims)
-                        .map(Arc::new)
-                        .map_err(|error| unknown(&error.to_string()));
-                }
+                Ok(read) => return Ok(read.claims),
                 Err(error) => why = error.to_string(),
             }
         }
@@ -85,6 +84,10 @@ impl Issuer {
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation
     }
+}
+
+fn unknown(why: &str) -> Refusal {
+    Refusal::Unknown(format!("Invalid access token: {why}"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Authentication of the REST API, the required role of each RPC, and audit records.
+//! Authentication of the REST API and of operators' tokens at the gRPC API, the required role of each RPC, and audit
+//! records.
 //!
 //! | module | content |
 //! |---|---|

@@ -63,6 +63,15 @@ impl Roles {
         self.most.is_none() && !self.is_service
     }
 
+    /// Returns whether the roles include a role.
+    #[must_use]
+    pub fn includes(self, role: Role) -> bool {
+        match role {
+            Role::Service => self.is_service,
+            Role::Reader | Role::Member | Role::Manager | Role::Admin => self.reach(Some(role)),
+        }
+    }
+
     /// Returns whether the roles include a row's minimum role. A row without a minimum role admits no caller.
     fn reach(self, least: Option<Role>) -> bool {
         least.is_some_and(|least| self.most >= Some(least))

@@ -38,7 +38,7 @@ use tonic::service::Routes;
 /// An address cannot be bound, the mesh cannot be joined, or a file that the configuration names is unusable.
 pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     scheduler_core::metrics::describe();
-    let bound = kit.bind().await?;
+    let mut bound = kit.bind().await?;
     let endpoints = mesh::Endpoints { endpoint: bound.endpoint.clone(), ..mesh::Endpoints::default() };
     let joined = Box::pin(mesh::join(&kit, Service::Scheduler, endpoints)).await?;
     let app = Arc::new(AppState::new(&kit, &joined, config.scheduler.limits()));
@@ -51,6 +51,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     service_kit::run::write_address_file(&kit.common.data, "rest", rest.local_addr().ok());
     let agents = config.scheduler.rest_agents.at(config.scheduler.rest.ip());
     let authenticator = Authenticator::open(&config.scheduler.auth(config.outbound))?;
+    bound.tokens = authenticator.grpc_tokens();
     let listener =
         ironic_api::RestListener::open(rest, kit.listener(ListenerKind::Rest), config.scheduler.rest_tls.clone())?;
     let api = ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator, outbound, agents);

@@ -1,20 +1,37 @@
 //! Reads the caller from the claims of a verified token, with the provider's claim names. Pure.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::policy::{Caller, Roles, Scope};
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::{config::Jwt, error::Error};
 
 /// The names of claims. A name with dots that is not itself a claim is a path, such as `realm_access.roles`.
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) roles: String,
+    /// What the values of the roles claim mean.
+    pub(super) role_names: BTreeMap<String, String>,
     pub(super) project: String,
     pub(super) system: String,
+    /// Whether a token without a scope has system scope.
+    pub(super) is_fleet_wide: bool,
 }
 
 impl Names {
+    /// Returns the names of a configuration.
+    pub(super) fn of(config: &Jwt) -> Self {
+        Self {
+            roles: config.roles.clone(),
+            role_names: config.role_names.clone(),
+            project: config.project.clone(),
+            system: config.system.clone(),
+            is_fleet_wide: config.fleet_wide,
+        }
+    }
+
     /// Returns the caller.
     ///
     /// # Errors
@@ -25,7 +42,7 @@ impl Names {
         let name = name.ok_or(Error::NoSubject)?.to_owned();
         // Only `sub` is unique at an issuer (OpenID Connect Core §5.7).
         let account = format!("jwt {}", word("sub").unwrap_or(&name));
-        Ok(Caller { name, account, roles: roles(claim(claims, &self.roles)), scope: self.scope(claims) })
+        Ok(Caller { name, account, roles: self.roles(claims), scope: self.scope(claims) })
     }
 
     fn scope(&self, claims: &Value) -> Scope {
@@ -36,7 +53,18 @@ impl Names {
         }
         match claim(claims, &self.project).and_then(Value::as_str).filter(|id| !id.is_empty()) {
             Some(id) => Scope::Project { id: id.to_owned(), is_services: false },
+            None if self.is_fleet_wide => Scope::System,
             None => Scope::None,
+        }
+    }
+
+    /// Reads roles from a list, or from a string separated by spaces.
+    fn roles(&self, claims: &Value) -> Roles {
+        let meaning = |word| self.role_names.get(word).map_or(word, String::as_str);
+        match claim(claims, &self.roles) {
+            Some(Value::Array(words)) => Roles::named(words.iter().filter_map(Value::as_str).map(meaning)),
+            Some(Value::String(words)) => Roles::named(words.split_whitespace().map(meaning)),
+            _ => Roles::default(),
         }
     }
 }
@@ -44,15 +72,6 @@ impl Names {
 fn claim<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
     let whole = claims.get(name).filter(|_| !name.is_empty());
     whole.or_else(|| name.split('.').try_fold(claims, |value, step| value.get(step)))
-}
-
-/// Reads roles from a list, or from a string separated by spaces.
-fn roles(claim: Option<&Value>) -> Roles {
-    match claim {
-        Some(Value::Array(words)) => Roles::named(words.iter().filter_map(Value::as_str)),
-        Some(Value::String(words)) => Roles::named(words.split_whitespace()),
-        _ => Roles::default(),
-    }
 }
 
 /// Returns whether the header of a token has critical extensions, or cannot be read.
@@ -69,8 +88,9 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        let word = str::to_owned;
-        Names { roles: word("realm_access.roles"), project: word("https://lab/project"), system: word("system_scope") }
+        let config =
+            Jwt { roles: "realm_access.roles".to_owned(), project: "https://lab/project".to_owned(), ..Jwt::default() };
+        Names::of(&config)
     }
 
     #[test]

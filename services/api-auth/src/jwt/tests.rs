@@ -12,7 +12,11 @@ use ring::{
     },
 };
 use serde_json::json;
-use service_kit::clock;
+use service_kit::{
+    bearer_token::{TokenError, VerifyToken as _},
+    clock,
+    tls::Role as OperatorRole,
+};
 
 use super::*;
 
@@ -209,5 +213,39 @@ fn a_file_without_usable_keys_is_rejected_immediately() {
             Issuer::open(&config, &OutboundConfig::default()).unwrap_err().to_string().contains("has no key for"),
             "{keys}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_valid_token_names_an_operator_of_the_grpc_api_until_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Pair::edwards();
+    publish(folder.path(), &[&pair]);
+    let issuer = issuer(folder.path());
+    let exp = at(300);
+    let right = pair.token(&json!({"exp": exp, "system_scope": "all", "roles": ["member"]}));
+    let bearer = issuer.verify(&right).await.unwrap();
+    assert_eq!((bearer.name.as_str(), bearer.account.as_str(), bearer.role), ("ann", "jwt u1", OperatorRole::Member));
+    assert_eq!(bearer.expires.millis(), (exp + 30) * 1000);
+    for wrong in [json!({"exp": at(-60)}), json!({"iss": "https://other"}), json!({"aud": "other"})] {
+        assert!(matches!(issuer.verify(&pair.token(&wrong)).await, Err(TokenError::Invalid(_))), "{wrong}");
+    }
+    assert!(matches!(issuer.verify(&pair.token(&json!({}))).await, Err(TokenError::Forbidden(_))), "of a project");
+}
+
+#[tokio::test]
+async fn tokens_are_for_the_grpc_api_only_where_the_configuration_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    publish(folder.path(), &[&Pair::edwards()]);
+    let keys = folder.path().join("keys").display().to_string();
+    for (jwt, is_for_grpc) in [
+        (config::Jwt::default(), false),
+        (config::Jwt { grpc: true, ..config::Jwt::default() }, false),
+        (config::Jwt { keys: keys.clone(), ..config::Jwt::default() }, false),
+        (config::Jwt { keys, grpc: true, ..config::Jwt::default() }, true),
+    ] {
+        let config = config::AuthConfig { jwt, ..config::AuthConfig::default() };
+        let authenticator = crate::Authenticator::open(&config).unwrap();
+        assert_eq!(authenticator.grpc_tokens().is_some(), is_for_grpc, "{config:?}");
     }
 }
