@@ -23,6 +23,7 @@ const FILES: &[&str] = &[
     "ironmesh/api/v1/operation_service.proto",
     "ironmesh/api/v1/lock_service.proto",
     "ironmesh/api/v1/webhook_service.proto",
+    "ironmesh/api/v1/caller_service.proto",
     "ironmesh/scheduler/v1/scheduler_service.proto",
 ];
 

@@ -72,7 +72,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("agent", &["domain", "proto", "service-kit", "wire-config-drive"]),
-    ("cli", &["domain", "proto", "service-kit"]),
+    ("cli", &["domain", "durable-file", "proto", "service-kit"]),
     (
         "ironmesh",
         &[

@@ -15,6 +15,7 @@ pub const RULES: &[Rule] = &[
     Rule::new("/ironmesh.api.v1.BulkService/ListBulks", operators),
     Rule::new("/ironmesh.api.v1.BulkService/PauseBulk", members),
     Rule::new("/ironmesh.api.v1.BulkService/ResumeBulk", members),
+    Rule::new("/ironmesh.api.v1.CallerService/GetCaller", operators),
     Rule::new("/ironmesh.api.v1.EventService/WatchEvents", operators),
     Rule::new("/ironmesh.api.v1.ImageService/CreateImage", service_operators),
     Rule::new("/ironmesh.api.v1.ImageService/DeleteImage", service_operators),

@@ -7,6 +7,7 @@ pub mod event;
 pub mod filter;
 pub mod image;
 pub mod lock;
+pub mod login;
 pub mod node;
 pub mod operation;
 mod progress;

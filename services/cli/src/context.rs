@@ -1,4 +1,4 @@
-//! The context file: the endpoint to call and the certificates to use. It is found in one of three places.
+//! The context file: the endpoint to call, and the certificate or the login to use. It is found in one of three places.
 
 use std::path::{Path, PathBuf};
 
@@ -6,46 +6,96 @@ use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
 use service_kit::tls::Files;
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    login::{LoginConfig, store::LoginFile},
+};
 
 /// The variable that names the file.
 const VARIABLE: &str = "IRONMESH_CONTEXT";
 /// Its default path in the home directory.
 const BESIDE_HOME: &str = ".config/ironmesh/client.toml";
 
-/// An endpoint and its certificates.
+/// An endpoint, and how the user proves who it is there.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Context {
     /// The scheduler-service, as `host:port`; several replicas with commas between them.
     pub(crate) endpoint: String,
     ca: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    login: Option<LoginConfig>,
+    /// The file itself.
+    #[serde(skip)]
+    pub(crate) path: PathBuf,
 }
 
+/// How a user proves who it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Credentials {
+    /// With a certificate.
+    Certificate(Files),
+    /// With the access tokens of an OpenID provider. The servers' CA is that of this file.
+    Login {
+        /// The CA file.
+        ca: PathBuf,
+        /// The provider.
+        login: LoginConfig,
+    },
+}
+
+/// A context does not say clearly how the user proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it must have either the keys certificate and key, or the table [login]; ironmesh login --issuer URL --client-id ID \
+     --server HOST:PORT --ca FILE writes one with a login"
+)]
+pub(crate) struct UnclearCredentials;
+
 impl Context {
-    /// Returns the paths of the certificates.
-    pub(crate) fn files(&self) -> Files {
-        Files { ca: self.ca.clone(), certificate: self.certificate.clone(), key: self.key.clone() }
+    /// Returns how the user proves who it is.
+    ///
+    /// # Errors
+    /// [`UnclearCredentials`] if the context says it not at all, in part, or in two ways.
+    pub(crate) fn credentials(&self) -> Result<Credentials, UnclearCredentials> {
+        let ca = self.ca.clone();
+        match (self.certificate.clone(), self.key.clone(), self.login.clone()) {
+            (Some(certificate), Some(key), None) => Ok(Credentials::Certificate(Files { ca, certificate, key })),
+            (None, None, Some(login)) => Ok(Credentials::Login { ca, login }),
+            _ => Err(UnclearCredentials),
+        }
     }
 
-    /// Reads a file's text; relative paths are relative to `folder`.
-    fn parse(text: &str, folder: &Path) -> Result<Self, toml::de::Error> {
+    /// Returns the login, and the file with its tokens; `None` if the context has a certificate.
+    pub(crate) fn login(&self) -> Option<(&LoginConfig, LoginFile)> {
+        self.login.as_ref().map(|login| (login, LoginFile::beside(&self.path)))
+    }
+
+    /// Reads a file's text; relative paths are relative to the folder of the file.
+    fn parse(text: &str, path: &Path) -> Result<Self, toml::de::Error> {
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let mut context: Self = toml::from_str(text)?;
-        for path in [&mut context.ca, &mut context.certificate, &mut context.key] {
+        path.clone_into(&mut context.path);
+        let of_login = context.login.as_mut().and_then(|login| login.ca.as_mut());
+        let paths = [context.certificate.as_mut(), context.key.as_mut(), of_login];
+        for path in std::iter::once(&mut context.ca).chain(paths.into_iter().flatten()) {
             *path = folder.join(&*path);
         }
         Ok(context)
     }
 }
 
+/// Returns the context file that the command line names, else the environment, else the one in the home folder.
+pub(crate) fn path(named: Option<&Path>) -> Option<PathBuf> {
+    let at_home = || environment("HOME").map(|home| Path::new(&home).join(BESIDE_HOME));
+    named.map(Path::to_owned).or_else(|| environment(VARIABLE).map(PathBuf::from)).or_else(at_home)
+}
+
 /// Reads the file that the command line names, else the environment, else the one in the home folder.
 pub(crate) fn find(named: Option<&Path>) -> Result<Context, Error> {
-    let by_variable = environment(VARIABLE).map(PathBuf::from);
-    let at_home = environment("HOME").map(|home| Path::new(&home).join(BESIDE_HOME));
-    let is_named = named.is_some() || by_variable.is_some();
-    let Some(path) = named.map(Path::to_owned).or(by_variable).or(at_home) else {
+    let is_named = named.is_some() || environment(VARIABLE).is_some();
+    let Some(path) = path(named) else {
         return Err(nowhere("$HOME is not set").into());
     };
     let text = match std::fs::read_to_string(&path) {
@@ -59,11 +109,10 @@ pub(crate) fn find(named: Option<&Path>) -> Result<Context, Error> {
             return Err(anyhow!(error).context(text).into());
         }
     };
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let context = Context::parse(&text, folder).with_context(|| {
+    let context = Context::parse(&text, &path).with_context(|| {
         format!(
-            "the context {} is invalid; it needs the keys endpoint, ca, certificate and key. If it is empty or cut, \
-             ironmesh up --data DIR writes DIR/client.toml again",
+            "the context {} is invalid; it needs the keys endpoint, ca, and certificate and key or the table [login]. If it is \
+             empty or cut, ironmesh up --data DIR writes DIR/client.toml again",
             path.display()
         )
     })?;
@@ -73,7 +122,8 @@ pub(crate) fn find(named: Option<&Path>) -> Result<Context, Error> {
 fn nowhere(why: &str) -> anyhow::Error {
     anyhow!(
         "no scheduler-service is configured: --context is not given, ${VARIABLE} is not set, and {why}\nnext: \
-         ironmesh up --data DIR starts a rack and writes DIR/client.toml; then: export {VARIABLE}=DIR/client.toml"
+         ironmesh up --data DIR starts a rack and writes DIR/client.toml; then: export {VARIABLE}=DIR/client.toml. Where \
+         the site has an OpenID provider: ironmesh login --help"
     )
 }
 
@@ -87,13 +137,37 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    const LOGIN: &str = "[login]\nissuer = \"https://id\"\nclient_id = \"ironmesh\"\n";
     const TEXT: &str = "endpoint = \"a:1\"\nca = \"ca.pem\"\ncertificate = \"/x/me.pem\"\nkey = \"me.key\"\n";
 
     #[test]
     fn relative_paths_count_from_the_file() {
-        let context = Context::parse(TEXT, Path::new("/data")).unwrap();
+        let context = Context::parse(TEXT, Path::new("/data/client.toml")).unwrap();
         assert_eq!(context.ca, Path::new("/data/ca.pem"));
-        assert_eq!(context.certificate, Path::new("/x/me.pem"));
+        assert_eq!(context.certificate.as_deref(), Some(Path::new("/x/me.pem")));
+        let text = format!("endpoint = \"a:1\"\nca = \"ca.pem\"\n{LOGIN}ca = \"id.pem\"\n");
+        let context = Context::parse(&text, Path::new("/data/client.toml")).unwrap();
+        let (login, file) = context.login().unwrap();
+        assert_eq!(login.ca.as_deref(), Some(Path::new("/data/id.pem")));
+        assert_eq!(file.path(), Path::new("/data/client.login.json"));
+    }
+
+    #[test]
+    fn a_context_has_a_certificate_or_a_login() {
+        let (certificate, key) = ("certificate = \"me.pem\"\n", "key = \"me.key\"\n");
+        for (text, is_clear) in [
+            (format!("{certificate}{key}"), true),
+            (LOGIN.to_owned(), true),
+            (String::new(), false),
+            (certificate.to_owned(), false),
+            (key.to_owned(), false),
+            (format!("{certificate}{LOGIN}"), false),
+            (format!("{certificate}{key}{LOGIN}"), false),
+        ] {
+            let text = format!("endpoint = \"a:1\"\nca = \"ca.pem\"\n{text}");
+            let context = Context::parse(&text, Path::new("client.toml")).unwrap();
+            assert_eq!(context.credentials().is_ok(), is_clear, "{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use service_kit::status::reason;
 use tonic::{Code, Status};
 
-use crate::human::clean;
+use crate::{human::clean, login};
 
 /// Reason that a command failed.
 #[derive(Debug)]
@@ -88,6 +88,17 @@ pub(crate) fn is_unreachable(status: &Status) -> bool {
     is_transport && reason(status).is_none()
 }
 
+/// Whether a command that watches goes on with a new call: it broke off, another replica may take it, or the access token
+/// ended, which the next call renews.
+pub(crate) fn may_continue(status: &Status) -> bool {
+    is_unreachable(status) || status.code() == Code::Unavailable || is_token_expired(status)
+}
+
+/// Whether a stream ended because the access token of its call did.
+pub(crate) fn is_token_expired(status: &Status) -> bool {
+    status.code() == Code::Unauthenticated && reason(status).as_deref() == Some("TOKEN_EXPIRED")
+}
+
 /// The innermost cause: what is around it only says that a call failed.
 fn root(status: &Status) -> String {
     let mut innermost = status.source();
@@ -136,9 +147,9 @@ fn of_status(status: &Status, endpoint: &str) -> String {
     if let Some(reason) = reason(status) {
         text.push_str(&format!("\nreason: {}", clean(&reason)));
     }
-    // An island's message contains the next step.
-    let is_island = reason(status).as_deref() == Some("ISLAND");
-    if let Some(next) = next_step(status.code()).filter(|_| !is_island) {
+    // The message of an island and that of a login contain the next step.
+    let has_next = reason(status).is_some_and(|reason| ["ISLAND", login::channel::REASON].contains(&&*reason));
+    if let Some(next) = next_step(status.code()).filter(|_| !has_next) {
         text.push_str(&format!("\nnext: {next}"));
     }
     text

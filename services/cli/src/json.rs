@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{human, words};
 
-fn time(time: Option<WireTime>) -> Value {
+pub(crate) fn time(time: Option<WireTime>) -> Value {
     human::at(time).map_or(Value::Null, |at| Value::String(at.to_string()))
 }
 

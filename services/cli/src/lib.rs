@@ -5,7 +5,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `context` | finds the endpoint and the certificates |
+//! | `context` | finds the endpoint, and the certificate or the login |
+//! | `login` | logs in at an OpenID provider, and adds its tokens to calls |
 //! | `call` | clients of the API's services |
 //! | `once` | repeats a request until it is answered, so that it is carried out once |
 //! | `command` | one module per noun: decodes arguments, calls the API, shows the answer |
@@ -19,6 +20,7 @@ mod context;
 mod error;
 mod human;
 mod json;
+mod login;
 mod once;
 mod output;
 mod pages;
@@ -27,7 +29,10 @@ mod table;
 mod timeline_chart;
 mod words;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -40,6 +45,7 @@ use crate::{
         event::Events,
         image::ImageCommand,
         lock::LockCommand,
+        login::{Login, Logout, Whoami},
         node::NodeCommand,
         operation::OperationCommand,
         rack::RackCommand,
@@ -52,11 +58,12 @@ use crate::{
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// File with the endpoint and the certificates [default: $IRONMESH_CONTEXT, else
+    /// File with the endpoint and the certificate or the login [default: $IRONMESH_CONTEXT, else
     /// ~/.config/ironmesh/client.toml].
     ///
     /// `ironmesh up --data DIR` writes it to DIR/client.toml. It is TOML with the keys endpoint (host:port, or several
-    /// separated by commas), ca, certificate and key. Relative paths are relative to the file's directory.
+    /// separated by commas), ca, certificate and key; `ironmesh login` writes one with the table [login] in place of
+    /// certificate and key. Relative paths are relative to the file's directory.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection and output")]
     pub context: Option<PathBuf>,
     /// Output format: a table for people, JSON or YAML for programs, or names only.
@@ -117,6 +124,21 @@ pub enum Command {
     /// Notify receivers of changes to nodes by HTTP requests.
     #[command(subcommand)]
     Webhook(WebhookCommand),
+    /// Log in at an OpenID provider, in place of using a certificate.
+    ///
+    /// Shows a page and a code; confirm the code there, with any browser on any device (RFC 8628). The tokens are stored
+    /// beside the context, in a file that only you can read, and are renewed while the provider allows it.
+    #[command(
+        after_help = "Examples:\n  ironmesh login --issuer https://id.example/realms/lab --client-id ironmesh --server \
+                      scheduler:7000 --ca ca.pem\n  ironmesh login"
+    )]
+    Login(Login),
+    /// End the login of the context: revoke its tokens and remove them.
+    #[command(after_help = "Example:\n  ironmesh logout")]
+    Logout(Logout),
+    /// Show who the API takes you for, with which role, and until when.
+    #[command(after_help = "Example:\n  ironmesh whoami -o json")]
+    Whoami(Whoami),
 }
 
 /// Writes a shell's completions.
@@ -136,8 +158,15 @@ pub async fn run(global: Global, command: Command) -> ExitCode {
 }
 
 async fn attempt(screen: &Screen, global: &Global, command: Command) -> ExitCode {
-    let (endpoint, outcome) = match context::find(global.context.as_deref()).and_then(|context| Api::new(&context)) {
-        Ok(api) => (api.endpoint.clone(), Box::pin(dispatch(screen, &api, command)).await),
+    let named = global.context.as_deref();
+    let opened = if let Command::Login(asked) = &command {
+        // It writes the context.
+        Box::pin(command::login::login(screen, named, asked.clone())).await
+    } else {
+        context::find(named).and_then(|context| Api::new(&context))
+    };
+    let (endpoint, outcome) = match opened {
+        Ok(api) => (api.endpoint.clone(), Box::pin(dispatch(screen, &api, named, command)).await),
         Err(error) => (String::new(), Err(error)),
     };
     match outcome {
@@ -151,7 +180,7 @@ async fn attempt(screen: &Screen, global: &Global, command: Command) -> ExitCode
     }
 }
 
-async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Error> {
+async fn dispatch(screen: &Screen, api: &Api, named: Option<&Path>, command: Command) -> Result<(), Error> {
     match command {
         Command::Node(command) => command::node::run(screen, api, command).await,
         Command::Allocate(asked) => command::allocation::allocate(screen, api, *asked).await,
@@ -163,6 +192,8 @@ async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Er
         Command::Lock(command) => command::lock::run(screen, api, command).await,
         Command::Webhook(command) => command::webhook::run(screen, api, command).await,
         Command::Events(events) => command::event::run(screen, api, events).await,
+        Command::Login(_) | Command::Whoami(_) => command::login::whoami(screen, api).await,
+        Command::Logout(_) => command::login::logout(screen, named).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod allocations;
 mod bulks;
+mod callers;
 mod events;
 mod images;
 mod locks;

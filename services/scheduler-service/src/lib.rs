@@ -22,10 +22,10 @@ use domain::service::Service;
 use ironic_api::IronicWebhooks;
 use proto::api::v1::{
     allocation_service_server::AllocationServiceServer, bulk_service_server::BulkServiceServer,
-    event_service_server::EventServiceServer, image_service_server::ImageServiceServer,
-    lock_service_server::LockServiceServer, node_service_server::NodeServiceServer,
-    operation_service_server::OperationServiceServer, rack_service_server::RackServiceServer,
-    webhook_service_server::WebhookServiceServer,
+    caller_service_server::CallerServiceServer, event_service_server::EventServiceServer,
+    image_service_server::ImageServiceServer, lock_service_server::LockServiceServer,
+    node_service_server::NodeServiceServer, operation_service_server::OperationServiceServer,
+    rack_service_server::RackServiceServer, webhook_service_server::WebhookServiceServer,
 };
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
 use scheduler_core::AppState;
@@ -59,6 +59,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
     let api = Arc::new(grpc::Shared::new(app));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&api)))
         .add_service(AllocationServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(CallerServiceServer::from_arc(Arc::clone(&api)))
         .add_service(BulkServiceServer::from_arc(Arc::clone(&api)))
         .add_service(ImageServiceServer::from_arc(Arc::clone(&api)))
         .add_service(RackServiceServer::from_arc(Arc::clone(&api)))

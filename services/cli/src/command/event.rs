@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::{
     Format,
     call::Api,
-    error::Error,
+    error::{Error, is_token_expired},
     human::{at, clean, second},
     json,
     output::Screen,
@@ -36,9 +36,22 @@ pub struct Events {
 }
 
 pub(crate) async fn run(screen: &Screen, api: &Api, events: Events) -> Result<(), Error> {
-    let request = WatchEventsRequest { remembered: events.last };
+    match follow(screen, api, &events, events.last).await {
+        // Events of the moment between the two streams are not shown.
+        Err(Error::Call(status)) if events.follow && is_token_expired(&status) => loop {
+            match follow(screen, api, &events, 0).await {
+                Err(Error::Call(status)) if is_token_expired(&status) => {}
+                outcome => return outcome,
+            }
+        },
+        outcome => outcome,
+    }
+}
+
+/// Shows events until the stream ends.
+async fn follow(screen: &Screen, api: &Api, events: &Events, mut left: u32) -> Result<(), Error> {
+    let request = WatchEventsRequest { remembered: left };
     let mut stream = api.event_streams().watch_events(request).await?.into_inner();
-    let mut left = events.last;
     while events.follow || left > 0 {
         let next = if events.follow {
             stream.message().await?

@@ -51,6 +51,7 @@ impl Limits {
             // Shorter than the timeout of an authentication, so that the request that asks a server that hangs can pass the
             // failure to the requests that wait for the same answer.
             Purpose::Keystone | Purpose::Jwks => small(4, 1 << 20),
+            Purpose::Login => small(15, 1 << 20),
             Purpose::Redfish | Purpose::AgentCallback => small(60, 4 << 20),
         }
     }

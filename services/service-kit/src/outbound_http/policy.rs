@@ -29,6 +29,8 @@ pub enum Purpose {
     Keystone,
     /// The keys of the OpenID provider of the configuration.
     Jwks,
+    /// The OpenID provider at which the user of the command line logs in.
+    Login,
     /// A BMC that a user named.
     Redfish,
     /// An agent that named its own address.
@@ -40,8 +42,8 @@ impl Purpose {
     const fn refuses(self, class: AddressClass) -> bool {
         match self {
             Self::Image | Self::BootFile | Self::ConfigDrive | Self::ChecksumList | Self::Webhook => true,
-            // The configuration of the operator names the destination.
-            Self::Keystone | Self::Jwks => false,
+            // The operator names the destination.
+            Self::Keystone | Self::Jwks | Self::Login => false,
             // BMCs and agents are where BMCs and agents are.
             Self::Redfish | Self::AgentCallback => !matches!(class, AddressClass::Internal),
         }

@@ -5,13 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use indicatif::{MultiProgress, ProgressBar};
 use proto::api::v1::{Bulk, BulkNodeProgress, BulkState, ListNodesRequest, Node, NodeSelector};
 use tokio::time::{Instant, sleep};
-use tonic::Code;
 
 use super::{get, progress, shown};
 use crate::{
     call::Api,
     command::progress::{per_cent, standing, turning},
-    error::{Error, is_unreachable},
+    error::{Error, may_continue},
     output::Screen,
 };
 
@@ -32,7 +31,7 @@ pub(super) async fn wait(screen: &Screen, api: &Api, id: String, until: Option<I
         let bulk = match get(api, id.clone()).await {
             Ok(bulk) => bulk,
             // It goes on with another scheduler.
-            Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {
+            Err(Error::Call(status)) if may_continue(&status) => {
                 sleep(POLL_INTERVAL).await;
                 continue;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar};
 use proto::api::v1::{Node, WatchNodeRequest};
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::{
     show::parts,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     call::Api,
     command::progress::{per_cent, standing, turning},
-    error::{Error, is_unreachable},
+    error::{Error, may_continue},
     human::clean,
     output::Screen,
 };
@@ -47,7 +47,7 @@ pub(super) async fn follow(
         loop {
             match watch(api, node, goal, row, &mut last).await {
                 Ok(ended) => return Ok(ended),
-                Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {
+                Err(Error::Call(status)) if may_continue(&status) => {
                     row.say("the scheduler-service went away; trying to reach it again");
                     sleep(RETRY_DELAY).await;
                 }

@@ -5,13 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use proto::api::v1::{Node, NodeSelector, WatchNodesRequest, WatchNodesResponse, watch_nodes_response::News};
 use serde_json::json;
 use tokio::time::sleep;
-use tonic::Code;
 
 use super::show::{by_place, note, parts, power, table_of};
 use crate::{
     Format,
     call::Api,
-    error::{Error, is_unreachable},
+    error::{Error, may_continue},
     human::{clean, second},
     json,
     output::Screen,
@@ -27,7 +26,7 @@ pub(super) async fn run(screen: &Screen, api: &Api, selector: Option<NodeSelecto
     let mut state = WatchState::default();
     loop {
         match follow(screen, api, selector.clone(), &mut state).await {
-            Err(Error::Call(status)) if is_unreachable(&status) || status.code() == Code::Unavailable => {}
+            Err(Error::Call(status)) if may_continue(&status) => {}
             Err(error) => return Err(error),
             Ok(()) => {}
         }

@@ -112,7 +112,7 @@ fn bmcs_and_agents_may_be_on_internal_networks_and_nowhere_else_that_is_special(
 fn the_configuration_may_name_any_keystone_and_any_openid_provider() {
     let policy = policy(&[]);
     for (url, _, source) in URLS {
-        for purpose in [Purpose::Keystone, Purpose::Jwks] {
+        for purpose in [Purpose::Keystone, Purpose::Jwks, Purpose::Login] {
             assert_eq!(class_of(&policy, purpose, url), None, "{purpose:?} {url}: {source}");
         }
     }

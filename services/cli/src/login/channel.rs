@@ -1,0 +1,121 @@
+//! A channel whose calls have the certificate of the context, or the access token of its login.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::future::BoxFuture;
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use http_body_util::{BodyExt as _, Full};
+use service_kit::{client::MeshChannel, status::DOMAIN};
+use tonic::{Code, Status, body::Body};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tower::{Service, ServiceExt as _};
+
+use super::{LoginError, session::Session, token::SecretToken};
+
+/// Reason in the status of a call that was not sent, because there is no token for it.
+pub(crate) const REASON: &str = "LOGIN";
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A channel whose calls are authenticated.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiChannel {
+    inner: MeshChannel,
+    /// `None` if the connection has a certificate.
+    session: Option<Arc<Session>>,
+}
+
+impl ApiChannel {
+    pub(crate) const fn new(inner: MeshChannel, session: Option<Arc<Session>>) -> Self {
+        Self { inner, session }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        let response = self.inner.clone().oneshot(request).await?;
+        Ok(response.map(Body::new))
+    }
+}
+
+impl Service<Request<Body>> for ApiChannel {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let channel = self.clone();
+        match self.session.clone() {
+            None => Box::pin(async move { channel.send(request).await }),
+            Some(session) => Box::pin(async move {
+                match with_token(&channel, &session, request).await {
+                    Ok(response) => response,
+                    Err(error) => Ok(status_of(&error).into_http()),
+                }
+            }),
+        }
+    }
+}
+
+/// Sends a request with the access token; once more with another one if the server refuses it.
+async fn with_token(
+    channel: &ApiChannel,
+    session: &Session,
+    request: Request<Body>,
+) -> Result<Result<Response<Body>, BoxError>, LoginError> {
+    let mut token = session.token().await?;
+    let (head, body) = request.into_parts();
+    // All calls of the command line send one message.
+    let body = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(status) => return Ok(Err(status.into())),
+    };
+    for is_last in [false, true] {
+        let mut request = Request::from_parts(head.clone(), Body::new(Full::new(body.clone())));
+        request.headers_mut().insert(AUTHORIZATION, header(&token)?);
+        let response = match channel.send(request).await {
+            Ok(response) => response,
+            Err(error) => return Ok(Err(error)),
+        };
+        if is_last || !is_unauthenticated(&response) {
+            return Ok(Ok(response));
+        }
+        token = match session.replaced(&token).await {
+            Ok(token) => token,
+            // The server's words say more.
+            Err(LoginError::NoRefreshToken) => return Ok(Ok(response)),
+            Err(error) => return Err(error),
+        };
+    }
+    Err(LoginError::NotLoggedIn)
+}
+
+/// Returns the header with a token, which is not printed (RFC 6750 §2.1).
+fn header(token: &SecretToken) -> Result<HeaderValue, LoginError> {
+    let value = zeroize::Zeroizing::new(format!("Bearer {}", token.reveal()));
+    let malformed = |_| LoginError::Malformed("its access token has characters that no token has".to_owned());
+    let mut value = HeaderValue::from_str(&value).map_err(malformed)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// An error without messages has its status in the header (gRPC over HTTP/2, "Trailers-Only").
+fn is_unauthenticated(response: &Response<Body>) -> bool {
+    let code = response.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
+    code == Some(Code::Unauthenticated)
+}
+
+/// Returns the status that a command shows.
+fn status_of(error: &LoginError) -> Status {
+    let details = ErrorDetails::with_error_info(REASON, DOMAIN, HashMap::new());
+    // A command that watches goes on when the provider is back.
+    let is_away = matches!(error, LoginError::Unreachable(_) | LoginError::Locked(_));
+    let code = if is_away { Code::Unavailable } else { Code::Unauthenticated };
+    Status::with_error_details(code, error.to_string(), details)
+}
