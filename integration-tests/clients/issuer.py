@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt import algorithms
 
+SCHEDULER = "spiffe://ironmesh/dc/default/rack/default/service/scheduler-service"
+
 
 def main(file, issuer, audience):
     keys = {
@@ -56,6 +58,10 @@ def main(file, issuer, audience):
     print(json.dumps({
         "admin": token("EdDSA", roles=["admin"], system_scope="all"),
         "member": token("ES256", **member),
+        "reader": token("EdDSA", roles=["reader"], system_scope="all"),
+        "named as a service": token("EdDSA", sub=SCHEDULER, preferred_username=SCHEDULER, client_id=SCHEDULER, **(
+            admin | {"roles": ["admin", "service", "scheduler-service"]})),
+        "named by a line": token("EdDSA", preferred_username="ann\nwho=root", **admin),
         "stranger": token("RS256", roles=["admin"], project_id="p2"),
         "nowhere": token("RS256", roles=["admin"]),
         "expired": token("RS256", roles=["admin"], system_scope="all", exp=int(time.time()) - 60),

@@ -3,7 +3,7 @@
 //! | module | door |
 //! |---|---|
 //! | `http1`, `http2`, `floods`, `crowd` | the REST and gRPC listeners, for peers without credentials or with those of one user |
-//! | `tokens`, `certificates` | who a caller is |
+//! | `tokens`, `grpc_tokens`, `certificates` | who a caller is |
 //! | `users` | what users with credentials send |
 //! | `boot`, `agents` | the provisioning network: DHCP, TFTP, boot files, calls of agents |
 //! | `outbound` | what users have the services request |
@@ -14,6 +14,7 @@ pub mod boot;
 pub mod certificates;
 pub mod crowd;
 pub mod floods;
+pub mod grpc_tokens;
 pub mod guard;
 pub mod http1;
 pub mod http2;
@@ -67,6 +68,7 @@ pub fn doors() -> Vec<Door> {
         door("floods", floods::TABLE),
         door("crowd", crowd::TABLE),
         door("tokens", tokens::TABLE),
+        door("grpc_tokens", grpc_tokens::TABLE),
         door("certificates", certificates::TABLE),
         door("users", users::TABLE),
         door("boot", boot::TABLE),

@@ -18,6 +18,7 @@ pub mod lab;
 pub mod machine;
 pub mod mesh;
 pub mod model;
+pub mod openid;
 pub mod peer;
 pub mod proxy;
 pub mod record;

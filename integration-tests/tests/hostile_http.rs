@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use domain::service::Service;
 use integration_tests::{
     fleet::Fleet,
-    hostile::{self, Guard, certificates, crowd, floods, guard::MAX_GROWTH, http1, http2, raw, tokens, users},
+    hostile::{
+        self, Guard, certificates, crowd, floods, grpc_tokens, guard::MAX_GROWTH, http1, http2, raw, tokens, users,
+    },
     mesh::Options,
 };
 use service_kit::{listener::raise_descriptor_limit, tls::server_name};
@@ -45,7 +47,8 @@ fn malformed_requests_forged_credentials_and_foreign_certificates_are_refused() 
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys");
     let forged = tokens::issued(&keys).unwrap();
-    let set = [("keys", &*keys.display().to_string()), ("issuer", tokens::ISSUER), ("audience", tokens::AUDIENCE)];
+    let keys = keys.display().to_string();
+    let set = [("keys", &*keys), ("issuer", tokens::ISSUER), ("audience", tokens::AUDIENCE), ("grpc", "true")];
     let set = set.map(|(key, value)| format!("scheduler.rest_jwt.{key}={value}"));
     let fleet = fleet("hostile", folder.path(), &set).unwrap();
     fleet
@@ -70,6 +73,10 @@ fn malformed_requests_forged_credentials_and_foreign_certificates_are_refused() 
             let refused = async |credentials: &_| tokens::carry_out(rest, &forged, *credentials).await;
             hostile::attack("tokens", tokens::TABLE, &mut guard, refused).await?;
             let data = fleet.data();
+            let at_grpc = grpc_tokens::Place { address: grpc, data: &data, tokens: &forged };
+            grpc_tokens::control(&at_grpc).await?;
+            let refused = async |how: &_| grpc_tokens::carry_out(&at_grpc, *how).await;
+            hostile::attack("grpc_tokens", grpc_tokens::TABLE, &mut guard, refused).await?;
             let called = async |caller: &_| certificates::carry_out(grpc, &data, caller).await;
             hostile::attack("certificates", certificates::TABLE, &mut guard, called).await?;
 

@@ -199,7 +199,7 @@ fn sign(data: &Path, folder: &Path, params: &CertificateParams, by: &Issuer<'_, 
     Ok(Tls::load(files)?)
 }
 
-fn present(presented: Presented, data: &Path, folder: &Path) -> Result<Tls> {
+pub(super) fn present(presented: Presented, data: &Path, folder: &Path) -> Result<Tls> {
     let admin = || with_uris(&[ADMIN]);
     match presented {
         Presented::Uris(uris) => issue(data, folder, "ca", &with_uris(uris)?),

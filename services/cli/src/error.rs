@@ -111,6 +111,12 @@ fn root(status: &Status) -> String {
 /// Describes a rejected certificate. h2 keeps only the text of rustls's error.
 fn of_certificates(why: &str, endpoint: &str) -> Option<String> {
     let why = clean(why);
+    if why.starts_with("received fatal alert") && why.contains("CertificateRequired") {
+        return Some(format!(
+            "error: the scheduler-service at {endpoint} takes no logins: {why}\nnext: use a context with the certificate of an \
+             operator, or have scheduler.rest_jwt.grpc set there"
+        ));
+    }
     if why.starts_with("received fatal alert") {
         let next = if why.contains("CertificateExpired") {
             "it has expired; have it renewed where the CA is: ironmesh certificate renew NAME --data DIR"

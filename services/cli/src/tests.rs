@@ -2,6 +2,7 @@
 
 mod canned;
 mod fake;
+mod logins;
 
 use std::path::Path;
 

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use proto::{api::v1::*, common::v1::Power};
 use service_kit::{
     Host,
+    bearer_token::TokenVerifier,
     listener::{BodyBudget, HttpLimits, ListenerKind},
     serve::{GrpcListener, Rule, accept, operators},
     status::{Failure as Fails, Kind, status},
@@ -26,6 +27,7 @@ use tempfile::TempDir;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::canned::{BEGIN, NOW, adopted, boots, bulk, busy, deploying, failed, inspected, manageable, node, time};
+use super::logins::Accepted;
 
 use proto::api::v1::{
     bulk_service_server::{BulkService, BulkServiceServer},
@@ -68,6 +70,10 @@ impl Drop for Fake {
 
 impl Fake {
     pub(super) async fn serve() -> Self {
+        Self::serve_with(Some(Arc::new(Accepted))).await
+    }
+
+    pub(super) async fn serve_with(tokens: Option<TokenVerifier>) -> Self {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name);
         let ca = CertificateAuthority::create("CA of the fake").unwrap();
@@ -92,14 +98,15 @@ impl Fake {
             .add_service(EventServiceServer::from_arc(Arc::clone(&canned)))
             .add_service(RackServiceServer::from_arc(Arc::clone(&canned)));
         let host = Host::default();
-        let tls = Arc::new(move || tls.server());
+        let takes_tokens = tokens.is_some();
+        let tls = Arc::new(move || if takes_tokens { tls.server_for_tokens() } else { tls.server() });
         let limits = HttpLimits::default();
         let door = GrpcListener {
             name: "fake",
             purpose: ListenerKind::Grpc,
             tls,
             revocations: None,
-            tokens: None,
+            tokens,
             routes,
             rules: RULES.into(),
             rack: "".into(),

@@ -116,7 +116,8 @@ impl Setting {
     }
 }
 
-/// Parses `TABLE.KEY=VALUE`. A value of digits is a number, and one in brackets is a list in JSON. Of the table that all
+/// Parses `TABLE.KEY=VALUE`. A value of digits is a number, `true` and `false` are booleans, and
+/// one in brackets is a list in JSON. Of the table that all
 /// services have, only the limits of the listeners can be set: the rest is what `up` decides.
 pub(crate) fn setting(text: &str) -> Result<Setting> {
     let parts = text.split_once('=').and_then(|(path, value)| Some((path.split_once('.')?, value)));
@@ -128,7 +129,10 @@ pub(crate) fn setting(text: &str) -> Result<Setting> {
     let value = if value.starts_with('[') {
         serde_json::from_str(value).with_context(|| format!("{value}: must be a list such as [\"127.0.0.1\"]"))?
     } else {
-        value.parse::<u32>().map_or_else(|_| value.into(), Into::into)
+        match value {
+            "true" | "false" => (value == "true").into(),
+            _ => value.parse::<u32>().map_or_else(|_| value.into(), Into::into),
+        }
     };
     Ok(Setting { table: table.to_owned(), key: key.to_owned(), value })
 }
@@ -180,6 +184,8 @@ mod tests {
         };
         let text = format(&["scheduler.boot=4s", "scheduler.boots=1", "power.poll=1s"]).unwrap();
         assert!(text.contains("boot = \"4s\"") && text.contains("boots = 1") && !text.contains("poll"), "{text}");
+        let text = format(&["scheduler.rest_jwt.grpc=true", "scheduler.rest_jwt.role_names.ops-admins=admin"]).unwrap();
+        assert!(text.contains("grpc = true") && text.contains("ops-admins = \"admin\""), "{text}");
         let text = format(&["scheduler.rest_jwt.project=tenant"]).unwrap();
         assert!(text.contains("project = \"tenant\""), "{text}");
         let text = format(&["service.http.connections=99"]).unwrap();

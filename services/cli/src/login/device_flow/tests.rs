@@ -61,11 +61,7 @@ fn each_answer_of_a_token_endpoint_has_its_consequence() {
         (vec![(404, "<html>".to_owned())], "no JSON", "refused it answered 404".to_owned()),
         (vec![(302, String::new())], "redirects are not followed", "refused it answered 302".to_owned()),
         (vec![(200, "{}".to_owned())], "RFC 6749 §5.1", "malformed".to_owned()),
-        (
-            vec![(400, described)],
-            "control characters",
-            "refused invalid_client: no\u{fffd}[31m such client".to_owned(),
-        ),
+        (vec![(400, described)], "control characters", "refused invalid_client: no\u{fffd}[31m such client".to_owned()),
         (vec![(400, lengthy)], "length", shortened),
     ];
     for (answers, source, expected) in cases {
