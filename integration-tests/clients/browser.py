@@ -1,4 +1,4 @@
-"""A user's browser: opens a page, and fills in and sends each form until a page has none.
+"""A user's browser: opens a page, and fills in and sends each form until a page has none, or until it has refused.
 
 browser.py URL CA_FILE USER [abort]
 
@@ -52,7 +52,7 @@ def main(url, ca, user, abort=""):
             answer = error
         page = Form()
         page.feed(answer.read().decode())
-        if page.action is None:
+        if page.action is None or abort == "done":
             print(" ".join(part for part in page.text if part))
             return
         url, fields = urllib.parse.urljoin(answer.geturl(), page.action), page.fields
@@ -60,6 +60,7 @@ def main(url, ca, user, abort=""):
             fields |= {"login": user, "password": "any"}
         if abort and "confirm" in fields:
             fields = {name: value for name, value in fields.items() if name != "confirm"} | {"abort": "yes"}
+            abort = "done"
     sys.exit(f"{url} shows more than {MOST_PAGES} forms")
 
 

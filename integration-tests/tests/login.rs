@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use integration_tests::{
     fleet::Fleet,
     mesh::{Options, program},
@@ -126,26 +126,29 @@ async fn by_command_line(fleet: &Fleet, provider: &Provider, folder: &Path) -> R
     let client: toml::Table = fs::read_to_string(fleet.data().join("client.toml"))?.parse()?;
     let text = |key: &str| client.get(key).and_then(toml::Value::as_str).with_context(|| key.to_owned());
     let (endpoint, ca) = (text("endpoint")?, PathBuf::from(text("ca")?));
-    let [ann, rob, eve] = ["ann", "rob", "eve"].map(|name| User {
-        name,
-        provider,
-        context: folder.join(name).join("client.toml"),
-        endpoint,
-        ca: ca.clone(),
+    let user = |name, context: &str| {
+        let context = folder.join(context).join("client.toml");
+        User { name, provider, context, endpoint, ca: ca.clone() }
+    };
+    let (ann, rob, eve, refusing) = (user("ann", "a"), user("rob", "b"), user("eve", "c"), user("ann", "d"));
+    // All at the same time, as each waits for seconds between its questions to the provider.
+    let [refused, by_ann, by_rob, by_eve] = std::thread::scope(|scope| {
+        let all = [(&refusing, true), (&ann, false), (&rob, false), (&eve, false)];
+        let all = all.map(|(user, is_refused)| scope.spawn(move || user.login(is_refused)));
+        all.map(|login| login.join().unwrap_or_else(|_| Err(anyhow!("the login panicked"))))
     });
-
-    let refused = ann.login(true)?;
+    let refused = refused?;
     ensure!(refused.code == Some(2) && refused.remarks.contains("refused in the browser"), "{}", refused.remarks);
-    ensure!(!ann.context.exists() && !ann.file().exists(), "a refused login leaves something behind");
-    for (user, role) in [(&ann, "admin"), (&rob, "reader")] {
-        let Ended { code, answer, remarks } = user.login(false)?;
+    ensure!(!refusing.context.exists() && !refusing.file().exists(), "a refused login leaves something behind");
+    for (user, login, role) in [(&ann, by_ann?, "admin"), (&rob, by_rob?, "reader")] {
+        let Ended { code, answer, remarks } = login;
         ensure!(code == Some(0), "{remarks}");
         let name = format!("oidc:{}", user.name);
         ensure!(answer["name"] == json!(name) && answer["role"] == json!(role), "{answer}");
         ensure!(answer["credential"] == "login" && user.must(&["whoami"])? == answer, "{answer}");
         ensure!(fs::metadata(user.file())?.permissions().mode() & 0o777 == 0o600, "others can read the tokens");
     }
-    let Ended { code, remarks, .. } = eve.login(false)?;
+    let Ended { code, remarks, .. } = by_eve?;
     ensure!(code == Some(1) && remarks.contains("user eve has no role"), "{remarks}");
 
     let password = folder.join("password");

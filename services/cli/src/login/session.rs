@@ -31,11 +31,7 @@ impl Session {
     /// [`LoginError`] says what the user can do.
     pub(crate) async fn token(&self) -> Result<SecretToken, LoginError> {
         let mut current = self.current.lock().await;
-        let known = match current.take() {
-            Some(tokens) => Some(tokens),
-            None => self.file.read(&self.config)?,
-        };
-        let tokens = known.ok_or(LoginError::NotLoggedIn)?;
+        let tokens = self.known(current.take())?;
         let tokens = match tokens.freshness(clock::now()) {
             Freshness::Fresh => tokens,
             Freshness::Expired => self.renewed(&tokens).await?,
@@ -54,14 +50,16 @@ impl Session {
     /// [`LoginError`] says what the user can do.
     pub(crate) async fn replaced(&self, refused: &SecretToken) -> Result<SecretToken, LoginError> {
         let mut current = self.current.lock().await;
-        let known = match current.take() {
-            Some(tokens) => Some(tokens),
-            None => self.file.read(&self.config)?,
-        };
-        let tokens = known.ok_or(LoginError::NotLoggedIn)?;
+        let tokens = self.known(current.take())?;
         // Another call has renewed it meanwhile.
         let tokens = if tokens.access_token == *refused { self.renewed(&tokens).await? } else { tokens };
         Ok(current.insert(tokens).access_token.clone())
+    }
+
+    /// Returns the tokens that this process has, or else the stored ones.
+    fn known(&self, current: Option<Tokens>) -> Result<Tokens, LoginError> {
+        let tokens = current.map_or_else(|| self.file.read(&self.config), |tokens| Ok(Some(tokens)));
+        tokens?.ok_or(LoginError::NotLoggedIn)
     }
 
     /// Returns newer tokens than these: those that another process has stored, or new ones.

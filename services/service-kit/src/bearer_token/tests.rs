@@ -16,7 +16,7 @@ use tonic_health::pb::{
 use super::*;
 use crate::{
     Host,
-    client::{anonymous_channel, mesh_channel},
+    client::{MeshChannel, anonymous_channel, mesh_channel},
     listener::{BodyBudget, HttpLimits, ListenerKind},
     serve::{self, GrpcListener, Rule},
     status::reason,
@@ -139,6 +139,10 @@ const RULES: &[Rule] = &[
 impl Site {
     /// `others` are the certificates of another CA.
     async fn serve(tokens: Option<TokenVerifier>) -> Self {
+        Self::serve_within(tokens, HttpLimits::default()).await
+    }
+
+    async fn serve_within(tokens: Option<TokenVerifier>, limits: HttpLimits) -> Self {
         install_provider();
         let folder = tempfile::tempdir().unwrap();
         let ca = CertificateAuthority::create("CA of a test").unwrap();
@@ -150,8 +154,7 @@ impl Site {
         issue(&other, &there, "eve", &Identity::admin("eve"));
         fs::write(there.join("ca.pem"), ca.certificate()).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (endpoint, host, limits) =
-            (socket.local_addr().unwrap().to_string(), Host::default(), HttpLimits::default());
+        let (endpoint, host) = (socket.local_addr().unwrap().to_string(), Host::default());
         let takes_tokens = tokens.is_some();
         let listener = GrpcListener {
             name: "test",
@@ -169,13 +172,22 @@ impl Site {
         Self { folder, host, endpoint }
     }
 
+    fn anonymous(&self, deadline: Option<Duration>) -> MeshChannel {
+        let trust = ServerTrust::load(&self.folder.path().join("ca.pem")).unwrap();
+        anonymous_channel(&trust, &self.endpoint, Service::Scheduler, "", deadline).unwrap()
+    }
+
+    /// Opens a stream with a token, over a connection of its own.
+    async fn watch(&self, token: &str) -> tonic::Streaming<HealthCheckResponse> {
+        let mut request = Request::new(HealthCheckRequest::default());
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        HealthClient::new(self.anonymous(None)).watch(request).await.unwrap().into_inner()
+    }
+
     /// Calls with a certificate of this name, with a token, or both. Returns the code, and the message or the reason.
     async fn call(&self, certificate: Option<&str>, token: Option<&str>, path: &'static str) -> (Code, String) {
         let channel = match certificate {
-            None => {
-                let trust = ServerTrust::load(&self.folder.path().join("ca.pem")).unwrap();
-                anonymous_channel(&trust, &self.endpoint, Service::Scheduler, "", Some(PATIENCE)).unwrap()
-            }
+            None => self.anonymous(Some(PATIENCE)),
             Some(name) => {
                 let path = |end: &str| self.folder.path().join(format!("{name}.{end}"));
                 let ca = path("pem").with_file_name("ca.pem");
@@ -266,14 +278,7 @@ async fn without_tokens_a_client_without_a_certificate_is_refused_in_the_handsha
 #[tokio::test]
 async fn a_stream_ends_with_its_token_and_one_of_a_certificate_does_not() {
     let site = Site::serve(Some(table())).await;
-    let trust = ServerTrust::load(&site.folder.path().join("ca.pem")).unwrap();
-    let channel = anonymous_channel(&trust, &site.endpoint, Service::Scheduler, "", None).unwrap();
-    let watch = async |token: &str| {
-        let mut request = Request::new(HealthCheckRequest::default());
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        HealthClient::new(channel.clone()).watch(request).await.unwrap().into_inner()
-    };
-    let (mut brief, mut lasting) = (watch("brief").await, watch("admin").await);
+    let (mut brief, mut lasting) = (site.watch("brief").await, site.watch("admin").await);
     assert!(lasting.message().await.unwrap().is_some());
     let status = loop {
         match tokio::time::timeout(PATIENCE, brief.message()).await.unwrap() {
@@ -284,4 +289,22 @@ async fn a_stream_ends_with_its_token_and_one_of_a_certificate_does_not() {
     };
     assert_eq!((status.code(), reason(&status).as_deref()), (Code::Unauthenticated, Some("TOKEN_EXPIRED")));
     assert!(futures::FutureExt::now_or_never(lasting.message()).is_none(), "the other stream goes on");
+}
+
+#[tokio::test]
+async fn reserved_room_is_for_the_tokens_of_administrators_too() {
+    // Of 16 connections, two are reserved.
+    let site = Site::serve_within(Some(table()), HttpLimits { connections: 16, ..HttpLimits::default() }).await;
+    let mut streams = Vec::new();
+    for _ in 0..14 {
+        streams.push(site.watch("reader").await);
+    }
+    let (code, what) = site.call(None, Some("reader"), CHECK).await;
+    assert_eq!(code, Code::PermissionDenied, "no room is needed to refuse a call: {what}");
+    let mut request = Request::new(HealthCheckRequest::default());
+    request.metadata_mut().insert("authorization", "Bearer reader".parse().unwrap());
+    let status = HealthClient::new(site.anonymous(Some(PATIENCE))).watch(request).await.unwrap_err();
+    assert!(status.code() == Code::Unavailable && status.message().contains("as many connections"), "{status:?}");
+    assert_eq!(site.call(None, Some("admin"), CHECK).await, (Code::AlreadyExists, "operator oidc:ann".to_owned()));
+    assert_eq!(site.call(Some("ann"), None, CHECK).await, (Code::AlreadyExists, "operator ann".to_owned()));
 }

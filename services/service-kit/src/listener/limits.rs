@@ -291,6 +291,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_where_others_have_identities_has_fewer_streams_and_must_not_be_idle() {
+        let idle = Some(Duration::from_secs(75));
+        // ListenerKind, streams, and how long a connection may be idle.
+        for (purpose, streams) in [
+            (ListenerKind::Grpc, 64),
+            (ListenerKind::AgentGrpc, 64),
+            (ListenerKind::Rest, 64),
+            (ListenerKind::Monitor, 0),
+            (ListenerKind::AgentHttp, 0),
+            (ListenerKind::Images, 0),
+        ] {
+            let limits = Limits::of(purpose, &HttpLimits::default()).for_stranger();
+            assert_eq!((limits.streams, limits.idle_timeout), (streams, idle), "{purpose:?}");
+        }
+    }
+
+    #[test]
     fn hosts_share_an_allowance_by_address_or_by_network() {
         // Two addresses, and whether they share one.
         for (one, other, shared) in [
