@@ -38,7 +38,9 @@ pub(crate) struct LoginFile {
 impl LoginFile {
     /// Returns the file for a context file: `client.toml` has `client.login.json`.
     pub(crate) fn beside(context: &Path) -> Self {
-        Self { path: context.with_extension("login.json") }
+        let name = context.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.strip_suffix(".toml").unwrap_or(&name);
+        Self { path: context.with_file_name(format!("{name}.login.json")) }
     }
 
     /// Returns its path.
@@ -135,6 +137,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = LoginFile::beside(&folder.path().join("client.toml"));
         assert_eq!(file.path(), folder.path().join("client.login.json"));
+        for (context, expected) in [("/a/lab.one", "/a/lab.one.login.json"), ("lab.two.toml", "lab.two.login.json")] {
+            assert_eq!(LoginFile::beside(Path::new(context)).path(), Path::new(expected), "{context}");
+        }
         let ours = config("https://id.example", "ironmesh");
         assert_eq!(file.read(&ours).unwrap(), None);
         file.write(&ours, &tokens()).unwrap();
