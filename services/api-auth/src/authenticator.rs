@@ -2,7 +2,7 @@
 //! Several methods may be configured at once; the headers of a request select one. Without any, requests are not
 //! authenticated.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use axum::http::{HeaderMap, header, request::Parts};
 use domain::policy::{Caller, Roles, Scope};
@@ -18,12 +18,9 @@ use crate::{
     error::Error,
     jwt::Issuer,
     keystone::{Keystone, TOKEN},
-    refusal::Refusal,
+    refusal::{Refusal, within},
     sender::{self, SenderError},
 };
-
-/// Maximum time for authenticating one request.
-const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A rejected request, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,12 +152,6 @@ fn checked_length(token: &str) -> Result<&str, Refusal> {
         return Err(Refusal::Unknown("The token is empty or too long".to_owned()));
     }
     Ok(token)
-}
-
-/// Bounds the time for an authentication.
-pub(crate) async fn within<T>(asked: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-    let late = || Refusal::Away("Authentication timed out".to_owned());
-    tokio::time::timeout(AUTHENTICATION_TIMEOUT, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Returns whether a path needs no credentials: the version documents, and what agents use, which have their own tokens.

@@ -1,4 +1,9 @@
-//! Reasons for rejecting the credentials of a request.
+//! Reasons for rejecting the credentials of a request, and the time in which they are verified.
+
+use std::time::Duration;
+
+/// Maximum time for authenticating one request.
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reason for rejecting the credentials of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,4 +12,10 @@ pub(crate) enum Refusal {
     Unknown(String),
     /// The credentials cannot be verified now; the client may retry.
     Away(String),
+}
+
+/// Bounds the time for an authentication.
+pub(crate) async fn within<T>(asked: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    let late = || Refusal::Away("Authentication timed out".to_owned());
+    tokio::time::timeout(AUTHENTICATION_TIMEOUT, asked).await.unwrap_or_else(|_| Err(late()))
 }

@@ -12,7 +12,7 @@ use service_kit::{
 };
 
 use super::{Issuer, LEEWAY_SECONDS, claims::Names};
-use crate::{authenticator::within, refusal::Refusal};
+use crate::refusal::{Refusal, within};
 
 /// Maximum length of a user's name, in bytes. It is in every record of what the user changes.
 const MAX_NAME_BYTES: usize = 256;

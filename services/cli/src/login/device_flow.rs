@@ -98,7 +98,7 @@ fn is_page(url: &str) -> bool {
     is_shown_as_it_is && reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "https")
 }
 
-/// What came of a token request.
+/// Outcome of a token request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer<'a> {
     /// A response.

@@ -80,7 +80,7 @@ pub(crate) struct Provider {
     metadata: Metadata,
 }
 
-/// What came of a refresh.
+/// Outcome of a refresh.
 #[derive(Debug)]
 pub(crate) enum Refreshed {
     /// New tokens.
