@@ -19,3 +19,15 @@ pub(crate) async fn within<T>(asked: impl Future<Output = Result<T, Refusal>>) -
     let late = || Refusal::Away("Authentication timed out".to_owned());
     tokio::time::timeout(AUTHENTICATION_TIMEOUT, asked).await.unwrap_or_else(|_| Err(late()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_authentication_that_hangs_is_unavailable_and_not_denied() {
+        let started = tokio::time::Instant::now();
+        assert!(matches!(within::<()>(std::future::pending()).await, Err(Refusal::Away(_))));
+        assert_eq!(started.elapsed(), AUTHENTICATION_TIMEOUT);
+    }
+}

@@ -15,6 +15,9 @@ fn authorization(more: &Value) -> Result<DeviceAuthorization, LoginError> {
     DeviceAuthorization::read(answer.to_string().as_bytes())
 }
 
+/// Status and body of a response; 0 stands for none.
+type Received = (u16, String);
+
 /// A short name of what is done.
 fn named(next: &Next) -> String {
     match next {
@@ -37,7 +40,7 @@ fn each_answer_of_a_token_endpoint_has_its_consequence() {
     let lengthy = json!({"error": "invalid_client", "error_description": long}).to_string();
     let shortened = format!("refused invalid_client: {}", &long[..MAX_SHOWN_CHARS - "invalid_client: ".len()]);
     // The answers in turn, each after 10 s, their source, and what the last one leads to. The interval is 5 s.
-    let cases: Vec<(Vec<(u16, String)>, &str, String)> = vec![
+    let cases: Vec<(Vec<Received>, &str, String)> = vec![
         (vec![(200, whole)], "RFC 8628 §3.5", "logged in with a".to_owned()),
         (vec![(400, said("authorization_pending"))], "RFC 8628 §3.5", "wait 5".to_owned()),
         (vec![(400, said("slow_down"))], "RFC 8628 §3.5", "wait 10".to_owned()),
