@@ -360,10 +360,7 @@ async fn disks_that_the_agent_cannot_evaluate_are_refused_before_a_deploy_begins
         (State::Active, Verb::Rebuild, json!({"skip_block_devices": [{"wwn": "0x50"}]}), "skip_block_devices"),
     ]) {
         let node = lab.machine_with(number, state, json!({"properties": properties})).await;
-        let error = match verb {
-            Verb::Rebuild => lab.ask_with(node, verb, "disk", &[]).await.unwrap_err(),
-            _ => lab.ask(node, verb).await.unwrap_err(),
-        };
+        let error = lab.ask_with(node, verb, "disk", &[]).await.unwrap_err();
         let text = status::chain(&error);
         assert!(text.contains(key) && text.contains("ironic-python-agent"), "{properties}: {text}");
         assert_eq!((error.kind(), lab.record(node).operation), (Kind::Invalid, None), "{properties}");
