@@ -4,6 +4,7 @@ mod content;
 mod convert;
 mod digest_discovery;
 mod download;
+mod download_error;
 mod eviction;
 mod free_space;
 mod hasher;
@@ -43,7 +44,7 @@ pub(crate) use self::{
     verify::{NotServed, Reading},
 };
 use self::{
-    download::DownloadError,
+    download_error::DownloadError,
     hasher::Hasher,
     source::{FetchRequest, Fetched},
     usage::{Usage, UsageTable},

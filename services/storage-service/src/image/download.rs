@@ -3,18 +3,16 @@
 use std::{fs, path::Path, time::Duration};
 
 use domain::{
-    failure::{Cause, Failure},
-    image::{Digest, Encoding, format::ImageFormatError},
+    failure::Cause,
+    image::{Digest, Encoding},
 };
 use service_kit::{
-    clock,
     outbound_http::{Purpose, redacted},
     status::chain,
 };
-use tokio::time::Instant;
 
 use super::{
-    Cache, Cached, Download, Expected, Wanted, remove_if_there,
+    Cache, Cached, Download, DownloadError, Expected, Wanted, remove_if_there,
     source::{FetchRequest, Fetched},
 };
 use crate::metrics;
@@ -113,35 +111,5 @@ impl Cache {
             DownloadError::cache(format!("cannot move image {name} into the cache: {error}"))
         })?;
         self.record(digest)
-    }
-}
-
-/// Why a file cannot be downloaded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub(crate) struct DownloadError {
-    pub(super) cause: Cause,
-    pub(super) text: String,
-    /// Whether another attempt cannot succeed.
-    pub(super) is_final: bool,
-}
-
-impl DownloadError {
-    pub(super) const fn cache(text: String) -> Self {
-        Self { cause: Cause::ImageCache, text, is_final: true }
-    }
-
-    pub(super) const fn unreachable(text: String) -> Self {
-        Self { cause: Cause::ImageUnreachable, text, is_final: false }
-    }
-
-    pub(super) fn format(name: &str, url: &str, error: &ImageFormatError) -> Self {
-        let text = format!("cannot use image {name} from {}: {error}", redacted(url));
-        Self { cause: Cause::ImageFormat, text, is_final: true }
-    }
-
-    pub(super) fn failed(self, expected: Expected) -> Download {
-        let failure = Failure { cause: self.cause, text: self.text, at: clock::now() };
-        Download::Failed { failure, at: Instant::now(), expected }
     }
 }
