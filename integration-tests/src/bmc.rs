@@ -19,6 +19,7 @@ use service_kit::{Host, clock};
 use tokio::net::UdpSocket;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
+use wire_ipmi::app::Reset;
 use wire_ipmi::chassis;
 use wire_ipmi::responder::machine::{Answer, Change};
 use wire_ipmi::responder::{Call, Closing, Identity, Output, Responder, User};
@@ -254,7 +255,9 @@ impl Bmc {
         let answer = chassis.carry_out(call).await;
         self.note(at, call, answer.change);
         let changed = answer.change.is_some();
-        if changed && held(&self.script).reboots() {
+        // A cold reset takes effect before it is answered, and a warm one leaves the sessions alone.
+        let is_cold_reset = answer.change == Some(Change::Reset(Reset::Cold));
+        if is_cold_reset || (changed && held(&self.script).reboots()) {
             return responder.reboot();
         }
         let delay = held(&self.script).delay();

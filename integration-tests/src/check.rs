@@ -117,7 +117,7 @@ pub fn check<'a>(histories: impl IntoIterator<Item = &'a History>) -> Vec<Violat
 /// Whether a command must never be repeated: it changes something each time that it is carried out.
 #[must_use]
 pub fn is_once(command: &str) -> bool {
-    matches!(command, "reset" | "nmi")
+    matches!(command, "reset" | "nmi") || command.ends_with(" reset of the BMC") || command.starts_with("raw command ")
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl Wired {
         self.board.set_power(before);
         let answer = self.board.answer(call);
         let asks = match answer.change {
-            None | Some(Change::Identify(_)) => vec![],
+            None | Some(Change::Identify(_) | Change::Reset(_)) => vec![],
             Some(Change::Boot(choice)) => vec![Ask::Boot(device(choice)?)],
             Some(Change::Power(control)) => self.asks(control, before)?,
         };

@@ -2,6 +2,7 @@
 
 use domain::time::Timestamp;
 use wire_ipmi::{
+    app::Reset,
     chassis::{
         Control,
         boot::{Choice, Device, Firmware, Persistence},
@@ -32,6 +33,8 @@ pub fn words(change: Change) -> String {
         .to_owned(),
         Change::Boot(choice) => boot(choice),
         Change::Identify(_) => "identify".to_owned(),
+        Change::Reset(Reset::Cold) => "cold reset of the BMC".to_owned(),
+        Change::Reset(Reset::Warm) => "warm reset of the BMC".to_owned(),
     }
 }
 

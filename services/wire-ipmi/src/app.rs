@@ -8,6 +8,8 @@ use crate::read::Reader;
 /// Command numbers of the App family (IPMI 2.0 Appendix G).
 pub(crate) mod number {
     pub(crate) const GET_DEVICE_ID: u8 = 0x01;
+    pub(crate) const COLD_RESET: u8 = 0x02;
+    pub(crate) const WARM_RESET: u8 = 0x03;
     pub(crate) const GET_SYSTEM_GUID: u8 = 0x37;
     pub(crate) const GET_CHANNEL_AUTHENTICATION: u8 = 0x38;
     pub(crate) const SET_SESSION_PRIVILEGE: u8 = 0x3b;
@@ -20,6 +22,28 @@ pub(crate) mod number {
 #[must_use]
 pub fn get_device_id() -> Command {
     Command::new(netfn::APP, number::GET_DEVICE_ID, [])
+}
+
+/// Restart of the BMC. **Not** absolute: send it with [`Retry::once`](crate::Retry::once). The BMC may restart before it
+/// answers, and sessions end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// *Cold Reset* (§20.2): with its initial settings.
+    Cold,
+    /// *Warm Reset* (§20.3): with its present settings.
+    Warm,
+}
+
+impl Reset {
+    /// Returns the command.
+    #[must_use]
+    pub fn command(self) -> Command {
+        let number = match self {
+            Self::Cold => number::COLD_RESET,
+            Self::Warm => number::WARM_RESET,
+        };
+        Command::new(netfn::APP, number, [])
+    }
 }
 
 /// *Get System GUID* (§22.14). Read-only.

@@ -17,7 +17,8 @@
 //! *Intelligent Platform Management Interface Specification, second generation, v2.0, revision 1.1*: presence ping
 //! (§13.2.3), RMCP+ Open Session and RAKP 1 to 4 (§13.17 to §13.24), key derivation (§13.31, §13.32), cipher suites 3
 //! and 17 (§22.15, Table 22-20), session headers (§13.6), sequence numbers (§6.12), the session commands (§22.13 to
-//! §22.20), chassis commands (§28.2 to §28.5, §28.12, §28.13), *Get Device ID* (§20.1).
+//! §22.20), chassis commands (§28.2 to §28.5, §28.12, §28.13), *Get Device ID*, *Cold Reset* and *Warm
+//! Reset* (§20.1 to §20.3).
 //!
 //! # Not implemented
 //!

@@ -32,6 +32,13 @@ pub struct Command {
 }
 
 impl Command {
+    /// Makes a command that this crate has no function for. A session refuses one with an odd network function, or with more
+    /// than [`MAX_DATA`] octets.
+    #[must_use]
+    pub fn raw(netfn: u8, command: u8, data: impl Into<Vec<u8>>) -> Self {
+        Self::new(netfn, command, data)
+    }
+
     pub(crate) fn new(netfn: u8, command: u8, data: impl Into<Vec<u8>>) -> Self {
         Self { netfn, command, data: data.into() }
     }

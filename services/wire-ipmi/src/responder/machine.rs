@@ -1,7 +1,7 @@
 //! Simulated machine behind a [`Responder`](super::Responder): power, boot options, identify light.
 
 use super::Call;
-use crate::app::number as app;
+use crate::app::{Reset, number as app};
 use crate::chassis::boot::{self, Choice, parameter};
 use crate::chassis::{Control, Identify, Power, Status, number as chassis};
 use crate::message::{Command, Completion, netfn};
@@ -17,6 +17,9 @@ pub enum Change {
     Boot(Choice),
     /// The identify light was changed.
     Identify(Identify),
+    /// The BMC restarts. Its driver may answer before, or not at all; sessions end with
+    /// [`Responder::reboot`](super::Responder::reboot).
+    Reset(Reset),
 }
 
 /// Response to a command.
@@ -84,6 +87,7 @@ impl Machine {
             // Appendix G: commands that change the chassis require the operator privilege.
             (netfn::CHASSIS, chassis::CONTROL | chassis::IDENTIFY | chassis::SET_BOOT_OPTIONS) => Privilege::Operator,
             (netfn::CHASSIS, chassis::GET_BOOT_OPTIONS) => Privilege::Operator,
+            (netfn::APP, app::COLD_RESET | app::WARM_RESET) => Privilege::Administrator,
             _ => Privilege::User,
         };
         if call.privilege < needed {
@@ -91,6 +95,8 @@ impl Machine {
         }
         match (*netfn, *command) {
             (netfn::APP, app::GET_DEVICE_ID) => device_id(),
+            (netfn::APP, app::COLD_RESET) => changed(Change::Reset(Reset::Cold)),
+            (netfn::APP, app::WARM_RESET) => changed(Change::Reset(Reset::Warm)),
             (netfn::CHASSIS, chassis::GET_STATUS) => answer(Status { power: self.power, faults: 0 }.encode()),
             (netfn::CHASSIS, chassis::CONTROL) => self.control(data),
             (netfn::CHASSIS, chassis::IDENTIFY) => changed(Change::Identify(Identify::of(data))),
