@@ -1,6 +1,10 @@
 //! Power, boot devices and modes.
 
-use domain::power::{Boot, BootDevice, BootMode, Persistence, Power, PowerTarget};
+use domain::{
+    power::{BmcReset, Boot, BootDevice, BootMode, Persistence, Power, PowerTarget},
+    raw_command::RawCommand,
+    secret::Secret,
+};
 
 use super::{
     Invalid, required,
@@ -95,6 +99,26 @@ impl TryFrom<wire::Boot> for Boot {
     }
 }
 
+impl From<BmcReset> for wire::BmcResetKind {
+    fn from(reset: BmcReset) -> Self {
+        match reset {
+            BmcReset::Cold => Self::Cold,
+            BmcReset::Warm => Self::Warm,
+        }
+    }
+}
+
+impl TryFrom<wire::BmcResetKind> for BmcReset {
+    type Error = Invalid;
+    fn try_from(kind: wire::BmcResetKind) -> Result<Self, Invalid> {
+        match kind {
+            wire::BmcResetKind::Unspecified => Err(Invalid::Missing("kind")),
+            wire::BmcResetKind::Cold => Ok(Self::Cold),
+            wire::BmcResetKind::Warm => Ok(Self::Warm),
+        }
+    }
+}
+
 impl From<PowerTarget> for wire::PowerTarget {
     fn from(target: PowerTarget) -> Self {
         let target = match target {
@@ -111,6 +135,12 @@ impl From<PowerTarget> for wire::PowerTarget {
                 Target::BootOrder(wire::power_target::BootOrder { boot: Some(boot.into()) })
             }
             PowerTarget::Interrupted => Target::Interrupted(wire::power_target::Interrupted {}),
+            PowerTarget::BmcReset { reset } => {
+                Target::BmcReset(wire::power_target::BmcReset { kind: wire::BmcResetKind::from(reset).into() })
+            }
+            PowerTarget::RawCommand { netfn, command } => {
+                Target::RawCommand(wire::power_target::RawCommand { netfn: netfn.into(), command: command.into() })
+            }
         };
         Self { target: Some(target) }
     }
@@ -131,6 +161,11 @@ impl TryFrom<wire::PowerTarget> for PowerTarget {
                 Self::SoftBooted { by: time("target.expire_time", by)? }
             }
             Target::Interrupted(_) => Self::Interrupted,
+            Target::BmcReset(reset) => Self::BmcReset { reset: reset.kind().try_into()? },
+            Target::RawCommand(raw) => {
+                let raw = RawCommand::new(raw.netfn, raw.command, Secret::new(Vec::new()));
+                raw.map_err(|why| Invalid::wrong("target.raw_command", why.to_string()))?.target()
+            }
             Target::BootOrder(order) => Self::BootOrder { boot: required("target.boot", order.boot)?.try_into()? },
         })
     }
@@ -153,6 +188,9 @@ mod tests {
             PowerTarget::SoftOff { by: Some(by) },
             PowerTarget::SoftBooted { by },
             PowerTarget::Interrupted,
+            PowerTarget::BmcReset { reset: BmcReset::Cold },
+            PowerTarget::BmcReset { reset: BmcReset::Warm },
+            PowerTarget::RawCommand { netfn: 6, command: 255 },
             PowerTarget::Booted { boot: None },
             PowerTarget::Booted { boot: Some(boot(BootDevice::Disk)) },
         ];
@@ -170,5 +208,11 @@ mod tests {
         let order = Target::BootOrder(wire::power_target::BootOrder { boot: None });
         let order = wire::PowerTarget { target: Some(order) };
         assert_eq!(PowerTarget::try_from(order), Err(Invalid::Missing("target.boot")));
+        assert_eq!(BmcReset::try_from(wire::BmcResetKind::Unspecified), Err(Invalid::Missing("kind")));
+        for (netfn, command, text) in [(7, 1, "0x07"), (0x40, 1, "0x40"), (6, 256, "256")] {
+            let raw = Target::RawCommand(wire::power_target::RawCommand { netfn, command });
+            let refused = PowerTarget::try_from(wire::PowerTarget { target: Some(raw) }).unwrap_err().to_string();
+            assert!(refused.contains(text), "{refused}");
+        }
     }
 }

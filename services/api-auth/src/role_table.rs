@@ -30,6 +30,8 @@ pub const RULES: &[Rule] = &[
     Rule::new("/ironmesh.api.v1.NodeService/GetNode", operators),
     Rule::new("/ironmesh.api.v1.NodeService/ListNodes", operators),
     Rule::new("/ironmesh.api.v1.NodeService/ProvisionNode", members),
+    Rule::new("/ironmesh.api.v1.NodeService/ResetNodeBmc", admins),
+    Rule::new("/ironmesh.api.v1.NodeService/SendNodeRawCommand", admins),
     Rule::new("/ironmesh.api.v1.NodeService/UpdateNode", service_operators),
     Rule::new("/ironmesh.api.v1.NodeService/WatchNodes", operators),
     Rule::new("/ironmesh.api.v1.NodeService/WatchNode", operators),

@@ -281,6 +281,42 @@ async fn power_is_waited_for_until_its_instruction_has_ended() {
 }
 
 #[tokio::test]
+async fn a_command_to_a_bmc_is_sent_as_it_was_written_and_waited_for() {
+    let fake = Fake::serve().await;
+    let file = fake.folder.path().join("raw");
+    std::fs::write(&file, "0x06 0x47 2 2 0x70\n").unwrap();
+    let from_file = format!("node raw n1 --file {}", file.display());
+    for (words, sent) in [
+        ("node bmc-reset n1", "Warm"),
+        ("node bmc-reset n1 --warm --timeout 20s", "Warm"),
+        ("node bmc-reset n1 --cold", "Cold"),
+        ("node raw n1 0x00 0x04 15", "0x00 0x04 [15]"),
+        ("node raw n1 chassis 1", "0x00 0x01 []"),
+        (from_file.as_str(), "0x06 0x47 [2, 2, 112]"),
+    ] {
+        let ended = at(&fake.context, words).await;
+        assert_eq!(ended.code, code(0), "{words}: {}", ended.remarks);
+        assert!(ended.answers.starts_with("n1: off after "), "{words}: {}", ended.answers);
+        assert_eq!(fake.bmc_commands().last().map(String::as_str), Some(sent), "{words}");
+    }
+    let begun = fake.bmc_commands().len();
+    for (words, text) in [
+        ("node raw n1 0x06", "at least two"),
+        ("node raw n1 0x06 0x100", "word 2"),
+        ("node raw n1 0x07 1", "word 1 is 0x07"),
+        ("node raw n1 6 0x47 hunter2", "word 3, octet 1 of the data,"),
+    ] {
+        let ended = at(&fake.context, words).await;
+        assert_eq!(ended.code, code(2), "{words}: {}", ended.remarks);
+        assert!(ended.remarks.contains(text) && !ended.remarks.contains("hunter2"), "{words}: {}", ended.remarks);
+    }
+    assert_eq!(fake.bmc_commands().len(), begun, "nothing was sent");
+    for words in ["node raw n1", "node bmc-reset", "node bmc-reset n1 --warm --cold", "node raw n1 6 1 --stdin"] {
+        assert!(Tree::try_parse_from(["ironmesh"].into_iter().chain(words.split(' '))).is_err(), "{words}");
+    }
+}
+
+#[tokio::test]
 async fn an_image_is_registered_by_its_file_with_the_digest_computed() {
     let fake = Fake::serve().await;
     let file = fake.folder.path().join("disk.raw");

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`id`], [`net`], [`time`], [`secret`], [`generation`] | basic types |
 //! | [`power`], [`image`], [`hardware`] | power, boot settings, images and hardware of a machine |
+//! | [`raw_command`] | raw IPMI commands, as `ipmitool raw` takes them |
 //! | [`disk_hints`] | choice of a machine's disks, by Ironic's hints |
 //! | [`provision`] | `step(state, event)`: the only way a node changes its provision state |
 //! | [`plan`] | remaining work for a node, from its intended and its observed state |
@@ -37,6 +38,7 @@ pub mod plan;
 pub mod policy;
 pub mod power;
 pub mod provision;
+pub mod raw_command;
 pub mod ring;
 pub mod secret;
 pub mod service;

@@ -132,8 +132,8 @@ pub struct Boot {
     pub mode: BootMode,
 }
 
-/// Intended power. Every target is absolute, so repeating a request has no further effect. An interrupt, which is not
-/// absolute at the BMC, is sent once per instruction.
+/// Intended power. Every target is absolute, so repeating a request has no further effect. An interrupt, a reset of the BMC
+/// and a raw command, which are not absolute at the BMC, are sent once per instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "target")]
 pub enum PowerTarget {
@@ -165,6 +165,38 @@ pub enum PowerTarget {
     },
     /// Unchanged. The system is interrupted once (NMI), for example to write a crash dump.
     Interrupted,
+    /// Unchanged. The BMC is restarted, once. Every session with it ends.
+    BmcReset {
+        /// How it is restarted.
+        reset: BmcReset,
+    },
+    /// Unchanged by us. The BMC gets this raw IPMI command, once. What the command does is not known. Its data, which may be a
+    /// secret, is sealed in the node's intent.
+    RawCommand {
+        /// Network function of the request.
+        netfn: u8,
+        /// Number of the command.
+        command: u8,
+    },
+}
+
+/// How a BMC is restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BmcReset {
+    /// With its initial settings, as after power was applied (IPMI 2.0 §20.2).
+    Cold,
+    /// With its present settings (IPMI 2.0 §20.3).
+    Warm,
+}
+
+impl fmt::Display for BmcReset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+        })
+    }
 }
 
 impl PowerTarget {
@@ -174,8 +206,20 @@ impl PowerTarget {
         match self {
             Self::Booted { boot } => boot,
             Self::BootOrder { boot } => Some(boot),
-            Self::On | Self::Off | Self::SoftOff { .. } | Self::SoftBooted { .. } | Self::Interrupted => None,
+            Self::On
+            | Self::Off
+            | Self::SoftOff { .. }
+            | Self::SoftBooted { .. }
+            | Self::Interrupted
+            | Self::BmcReset { .. }
+            | Self::RawCommand { .. } => None,
         }
+    }
+
+    /// Whether it is a command for the BMC itself, of IPMI alone.
+    #[must_use]
+    pub const fn is_ipmi_command(self) -> bool {
+        matches!(self, Self::BmcReset { .. } | Self::RawCommand { .. })
     }
 
     /// Returns the deadline of the graceful shutdown. Returns `None` if there is no shutdown or if the rack's own timeout
@@ -185,7 +229,13 @@ impl PowerTarget {
         match self {
             Self::SoftOff { by } => by,
             Self::SoftBooted { by } => Some(by),
-            Self::On | Self::Off | Self::Booted { .. } | Self::BootOrder { .. } | Self::Interrupted => None,
+            Self::On
+            | Self::Off
+            | Self::Booted { .. }
+            | Self::BootOrder { .. }
+            | Self::Interrupted
+            | Self::BmcReset { .. }
+            | Self::RawCommand { .. } => None,
         }
     }
 }
@@ -201,6 +251,14 @@ mod tests {
         assert_eq!(
             written(PowerTarget::SoftBooted { by: Timestamp::from_millis(0) }),
             r#"{"target":"soft-booted","by":"1970-01-01T00:00:00.000Z"}"#
+        );
+        assert_eq!(
+            written(PowerTarget::BmcReset { reset: BmcReset::Warm }),
+            r#"{"target":"bmc-reset","reset":"warm"}"#
+        );
+        assert_eq!(
+            written(PowerTarget::RawCommand { netfn: 6, command: 0x47 }),
+            r#"{"target":"raw-command","netfn":6,"command":71}"#
         );
         let read: PowerTarget = serde_json::from_str(r#"{"target":"soft-off"}"#).unwrap();
         assert_eq!(read, PowerTarget::SoftOff { by: None });

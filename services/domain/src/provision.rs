@@ -167,6 +167,14 @@ pub enum Refused {
         /// State of the node.
         state: State,
     },
+    /// An earlier request to the BMC is being carried out, and must not be replaced.
+    #[error("the power or the BMC of the node is being changed by an earlier request; try again when that has ended")]
+    AwaitsPower,
+    /// The node's vendor interface has no commands for the BMC.
+    #[error(
+        "the node's vendor interface has no commands for its BMC: driver ipmi with vendor_interface ipmitool has them"
+    )]
+    NoIpmiCommands,
     /// The node's power must stay on.
     #[error("the node must stay on (disable_power_off): it cannot be switched off or shut down")]
     StaysOn,
@@ -196,6 +204,8 @@ impl Refused {
             | Self::NotRemovable { .. }
             | Self::HasInstance
             | Self::Busy { .. }
+            | Self::AwaitsPower
+            | Self::NoIpmiCommands
             | Self::StaysOn => false,
         }
     }
@@ -225,6 +235,9 @@ pub fn step(state: State, event: Event, facts: NodeFacts) -> Step {
         return Err(Refused::InMaintenance { verb });
     }
     let moved = transition(state, event, facts)?;
+    if facts.awaits.is_some_and(PowerTarget::is_ipmi_command) {
+        return Err(Refused::AwaitsPower);
+    }
     if in_maintenance {
         return Err(Refused::InMaintenance { verb });
     }
@@ -264,16 +277,28 @@ pub const fn remove(state: State, facts: NodeFacts) -> Result<(), Refused> {
 ///
 /// # Errors
 /// [`Refused::StaysOn`] if the target includes a moment without power and the node must stay on;
-/// [`Refused::NotCarriedOut`] for its power interface; [`Refused::Busy`] while an operation runs.
+/// [`Refused::NoIpmiCommands`] if the driver has no such command; [`Refused::NotCarriedOut`] for its power interface;
+/// [`Refused::Busy`] while an operation runs; [`Refused::AwaitsPower`] if it would replace an earlier command to the BMC, or
+/// is one and would replace an earlier request. A power state may be replaced by a later one, a command may not.
 pub fn change_power(state: State, target: PowerTarget, facts: NodeFacts) -> Result<(), Refused> {
     let shuts_down = matches!(target, PowerTarget::Off | PowerTarget::SoftOff { .. } | PowerTarget::SoftBooted { .. });
     if facts.stays_on && shuts_down {
         return Err(Refused::StaysOn);
     }
+    if target.is_ipmi_command() && facts.ipmi_commands == Support::No {
+        return Err(Refused::NoIpmiCommands);
+    }
     if let Some(interface) = facts.not_carried_out.common([Interface::Power].into_iter().collect()).next() {
         return Err(Refused::NotCarriedOut { interface });
     }
-    if state.is_busy() { Err(Refused::Busy { state }) } else { Ok(()) }
+    if state.is_busy() {
+        return Err(Refused::Busy { state });
+    }
+    let replaces_command = facts.awaits.is_some_and(PowerTarget::is_ipmi_command);
+    if replaces_command || (target.is_ipmi_command() && facts.awaits.is_some()) {
+        return Err(Refused::AwaitsPower);
+    }
+    Ok(())
 }
 
 /// Returns whether maintenance blocks a verb.

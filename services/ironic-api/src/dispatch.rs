@@ -128,18 +128,18 @@ impl RestApi {
             Call::NodeVolumeTargetList { ident } => {
                 self.list_node_resources::<VolumeTargetSpec>(request, ident, Shape::Plain)
             }
-            Call::NodePassthruMethods { ident } => self.vendor(request, ident, "methods"),
+            Call::NodePassthruMethods { ident } => self.vendor(request, ident, "methods").await,
             Call::NodePassthruNamedGet { ident }
             | Call::NodePassthruNamedPost { ident }
             | Call::NodePassthruNamedPut { ident }
             | Call::NodePassthruNamedDelete { ident } => {
                 let method = request.parameter("method").ok_or_else(|| query::missing("method"))?;
-                self.vendor(request, ident, method)
+                self.vendor(request, ident, method).await
             }
             Call::NodePassthruGet { ident, method }
             | Call::NodePassthruPost { ident, method }
             | Call::NodePassthruPut { ident, method }
-            | Call::NodePassthruDelete { ident, method } => self.vendor(request, ident, method),
+            | Call::NodePassthruDelete { ident, method } => self.vendor(request, ident, method).await,
 
             Call::PortList => self.list_ports(request, Shape::Plain, &request.pairs),
             Call::PortListDetail => self.list_ports(request, Shape::Detail, &request.pairs),

@@ -173,10 +173,12 @@ fn synthesized_driver_info(intent: &Intent) -> Map<String, Value> {
 fn last_error(node: &NodeView) -> Option<String> {
     let of_power = || {
         let text = node.power_failure()?.text.clone();
-        Some(match node.intent.power.and_then(power_target_name) {
-            Some((state, verb)) => format!("Failed to change power state to '{state}' by '{verb}': {text}"),
-            None => text,
-        })
+        let target = node.intent.power;
+        if let Some((state, verb)) = target.and_then(power_target_name) {
+            return Some(format!("Failed to change power state to '{state}' by '{verb}': {text}"));
+        }
+        let of_method = |method| format!("Async execution of {method} failed with error: IPMI call failed: {text}.");
+        Some(target.and_then(vendor_method_name).map_or_else(|| text.clone(), of_method))
     };
     node.life.failure.as_ref().map(|failure| failure.text.clone()).or_else(of_power)
 }
@@ -189,7 +191,25 @@ const fn power_target_name(target: PowerTarget) -> Option<(&'static str, &'stati
         PowerTarget::SoftOff { .. } => Some(("power off", "soft power off")),
         PowerTarget::Booted { .. } => Some(("power on", "rebooting")),
         PowerTarget::SoftBooted { .. } => Some(("power on", "soft rebooting")),
-        PowerTarget::BootOrder { .. } | PowerTarget::Interrupted => None,
+        PowerTarget::BootOrder { .. }
+        | PowerTarget::Interrupted
+        | PowerTarget::BmcReset { .. }
+        | PowerTarget::RawCommand { .. } => None,
+    }
+}
+
+/// Name of the vendor method that requests a target. `None` if none does.
+const fn vendor_method_name(target: PowerTarget) -> Option<&'static str> {
+    match target {
+        PowerTarget::BmcReset { .. } => Some("bmc_reset"),
+        PowerTarget::RawCommand { .. } => Some("send_raw"),
+        PowerTarget::On
+        | PowerTarget::Off
+        | PowerTarget::SoftOff { .. }
+        | PowerTarget::Booted { .. }
+        | PowerTarget::SoftBooted { .. }
+        | PowerTarget::BootOrder { .. }
+        | PowerTarget::Interrupted => None,
     }
 }
 

@@ -430,6 +430,8 @@ fn deletion_error(ident: &str, node: &NodeView, error: &scheduler_core::Error) -
         | Refused::NotCarriedOut { .. }
         | Refused::NoNetworkBoot { .. }
         | Refused::Busy { .. }
+        | Refused::AwaitsPower
+        | Refused::NoIpmiCommands
         | Refused::StaysOn
         | Refused::Meaningless { .. } => fault(ident, error),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{power::PowerTarget, provision};
+use domain::{power::PowerTarget, provision::Refused};
 use keyspace::{
     Expect,
     value::{ExtraFields, set_config_drive},
@@ -141,11 +141,18 @@ impl RestApi {
             Target::SoftReboot => PowerTarget::SoftBooted { by },
         };
         let accepted = registry.accept_power(&request.context(), &record, target).await;
-        if let Err(scheduler_core::Error::Refused(provision::Refused::Busy { .. })) = accepted {
-            return Err(text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default()));
-        }
-        accepted.map_err(|error| fault(ident, &error))?;
+        accepted.map_err(|error| bmc_fault(&node, ident, &error))?;
         Ok(ApiResponse::accepted(Some(links::location(&request.base, &format!("nodes/{ident}/states")))))
+    }
+}
+
+/// The response to a request to the BMC of a node that was not accepted.
+pub(super) fn bmc_fault(node: &NodeView, ident: &str, error: &scheduler_core::Error) -> Error {
+    match error {
+        scheduler_core::Error::Refused(Refused::Busy { .. } | Refused::AwaitsPower) => {
+            text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default())
+        }
+        error => fault(ident, error),
     }
 }
 

@@ -1,11 +1,18 @@
-//! Vendor passthru. `fake-hardware` has Ironic's four test methods. The methods of `ipmitool` are listed, and calls of them
-//! are refused with the reason.
+//! Vendor passthru. `fake-hardware` has Ironic's four test methods, and `ipmitool` the commands to the BMC.
 
-use domain::driver::Interface;
+use domain::{
+    driver::Interface,
+    power::{BmcReset, PowerTarget},
+    raw_command::{BmcRequest, RawCommand},
+};
 use serde_json::{Map, Value, json};
-use wire_ironic::error::{Class, Error};
+use wire_ironic::{
+    call,
+    error::{Class, Error, text},
+};
 
-use super::{ApiRequest, RestApi, response::ApiResponse, validate};
+use super::{ApiRequest, RestApi, response::ApiResponse, states::bmc_fault, validate};
+use scheduler_core::node_view::NodeView;
 
 /// Method of a vendor interface.
 struct Method {
@@ -23,8 +30,8 @@ enum Action {
     Nothing,
     /// Returns whether the argument `bar` has this value.
     Compare(&'static str),
-    /// Needs this argument, and is refused for this reason.
-    Refused { argument: &'static str, why: &'static str },
+    /// Makes a request to the BMC of the arguments.
+    Bmc(fn(&Map<String, Value>) -> Result<BmcRequest, Error>),
 }
 
 static FAKE: &[Method] = &[
@@ -61,20 +68,14 @@ static FAKE: &[Method] = &[
 static IPMITOOL: &[Method] = &[
     Method {
         name: "bmc_reset",
-        action: Action::Refused {
-            argument: "warm",
-            why: "this service does not reset BMCs; use the BMC's own tools, and then read the node's power again",
-        },
+        action: Action::Bmc(bmc_reset),
         description: "Reset the BMC. Required argument: 'warm' (Boolean) - for warm (True) or cold (False) reset.",
         is_awaited: false,
         is_exclusive: true,
     },
     Method {
         name: "send_raw",
-        action: Action::Refused {
-            argument: "raw_bytes",
-            why: "this service does not send raw commands, because it could not tell what they change; use ipmitool",
-        },
+        action: Action::Bmc(send_raw),
         description: "Send raw bytes to the BMC. Required argument: 'raw_bytes' - a string of raw bytes (e.g. '0x00 \
                       0x01').",
         is_awaited: false,
@@ -92,7 +93,7 @@ fn methods_of(implementation: &str) -> &'static [Method] {
 }
 
 impl RestApi {
-    pub(super) fn vendor(&self, request: &ApiRequest, ident: &str, name: &str) -> Result<ApiResponse, Error> {
+    pub(super) async fn vendor(&self, request: &ApiRequest, ident: &str, name: &str) -> Result<ApiResponse, Error> {
         let node = self.node(request, ident)?;
         let implementation = node.interface(Interface::Vendor).unwrap_or_default();
         let methods = methods_of(implementation);
@@ -105,16 +106,50 @@ impl RestApi {
             let refusal = format!("The method {name} does not support HTTP {}", request.method);
             return Err(Class::Invalid.error(refusal));
         }
-        let arguments = request.arguments()?;
-        if implementation == "ipmitool" {
-            validate::interface(&node, Interface::Management)?;
+        match method.call(&request.arguments()?)? {
+            Call::Answered(response) => Ok(response),
+            Call::Bmc(to) => self.command_bmc(request, ident, &node, to).await,
         }
-        method.call(&arguments)
+    }
+
+    /// Stores a command for the node's BMC, which its power-service sends later. A failure becomes the node's `last_error`.
+    async fn command_bmc(
+        &self,
+        request: &ApiRequest,
+        ident: &str,
+        node: &NodeView,
+        to: BmcRequest,
+    ) -> Result<ApiResponse, Error> {
+        validate::interface(node, Interface::Power)?;
+        let registry = &self.app.registry;
+        let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
+        self.check_since(request, ident, node, &record)?;
+        let accepted = registry.accept_power(&request.context(), &record, to).await;
+        accepted.map_err(|error| bmc_fault(node, ident, &error))?;
+        Ok(ApiResponse::accepted(None))
     }
 }
 
+/// What a call of a method leads to.
+enum Call {
+    /// This response.
+    Answered(ApiResponse),
+    /// This request to the node's BMC.
+    Bmc(BmcRequest),
+}
+
+fn bmc_reset(arguments: &Map<String, Value>) -> Result<BmcRequest, Error> {
+    let reset = if call::bmc_reset(arguments)? { BmcReset::Warm } else { BmcReset::Cold };
+    Ok(PowerTarget::BmcReset { reset }.into())
+}
+
+fn send_raw(arguments: &Map<String, Value>) -> Result<BmcRequest, Error> {
+    let raw = RawCommand::parse(call::send_raw(arguments)?);
+    raw.map(Into::into).map_err(|why| Class::Invalid.error(format!("Invalid raw_bytes: {why}.")))
+}
+
 impl Method {
-    fn call(&self, arguments: &Map<String, Value>) -> Result<ApiResponse, Error> {
+    fn call(&self, arguments: &Map<String, Value>) -> Result<Call, Error> {
         let name = self.name;
         let passed = |argument: &str| {
             let missing = || Class::Invalid.error(format!("Parameter '{argument}' not passed to method '{name}'."));
@@ -124,15 +159,12 @@ impl Method {
         let is_equal = match self.action {
             Action::Nothing => true,
             Action::Compare(wanted) => passed("bar")? == wanted,
-            Action::Refused { argument, why } => {
-                passed(argument)?;
-                return Err(Class::Invalid.error(format!("The method {name} is refused: {why}")));
-            }
+            Action::Bmc(request) => return request(arguments).map(Call::Bmc),
         };
         if self.is_awaited {
-            return Ok(ApiResponse::ok(Value::Bool(is_equal)));
+            return Ok(Call::Answered(ApiResponse::ok(Value::Bool(is_equal))));
         }
-        Ok(ApiResponse::accepted(None))
+        Ok(Call::Answered(ApiResponse::accepted(None)))
     }
 }
 
@@ -151,26 +183,27 @@ fn shown(methods: &[Method]) -> Value {
 mod tests {
     use super::*;
 
-    /// Recorded from a real Ironic 39.0.0; the last four are refused here.
+    fn called(of: &str, name: &str, arguments: &Value) -> Result<Call, Error> {
+        let method = methods_of(of).iter().find(|method| method.name == name).unwrap();
+        method.call(arguments.as_object().unwrap())
+    }
+
+    /// Recorded from a real Ironic 39.0.0.
     #[test]
-    fn a_method_answers_as_that_of_a_real_ironic_or_is_refused_with_the_reason() {
-        for (of, name, arguments, status, text) in [
-            ("fake", "second_method", json!({"bar": "kazoo"}), 202, ""),
-            ("fake", "second_method", json!({"bar": "x"}), 202, ""),
-            ("fake", "second_method", json!({}), 400, "Parameter 'bar' not passed to method 'second_method'."),
-            ("fake", "third_method_sync", json!({"bar": "meow"}), 200, ""),
-            ("fake", "third_method_sync", json!({"bar": ""}), 400, "Parameter 'bar' not passed"),
-            ("fake", "fourth_method_shared_lock", json!({"bar": "woof"}), 202, ""),
-            ("fake", "log_passthrough", json!({}), 202, ""),
-            ("fake", "log_passthrough", json!({"a": 1}), 202, ""),
-            ("ipmitool", "bmc_reset", json!({"warm": true}), 400, "does not reset BMCs"),
-            ("ipmitool", "bmc_reset", json!({}), 400, "Parameter 'warm' not passed"),
-            ("ipmitool", "send_raw", json!({"raw_bytes": "0x00 0x01"}), 400, "does not send raw commands"),
-            ("ipmitool", "send_raw", json!({}), 400, "Parameter 'raw_bytes' not passed"),
+    fn a_test_method_answers_as_that_of_a_real_ironic() {
+        for (name, arguments, status, text) in [
+            ("second_method", json!({"bar": "kazoo"}), 202, ""),
+            ("second_method", json!({"bar": "x"}), 202, ""),
+            ("second_method", json!({}), 400, "Parameter 'bar' not passed to method 'second_method'."),
+            ("third_method_sync", json!({"bar": "meow"}), 200, ""),
+            ("third_method_sync", json!({"bar": ""}), 400, "Parameter 'bar' not passed"),
+            ("fourth_method_shared_lock", json!({"bar": "woof"}), 202, ""),
+            ("log_passthrough", json!({}), 202, ""),
+            ("log_passthrough", json!({"a": 1}), 202, ""),
         ] {
-            let method = methods_of(of).iter().find(|method| method.name == name).unwrap();
-            match method.call(arguments.as_object().unwrap()) {
-                Ok(response) => assert_eq!(response.status(), status, "{name} {arguments}"),
+            match called("fake", name, &arguments) {
+                Ok(Call::Answered(response)) => assert_eq!(response.status(), status, "{name} {arguments}"),
+                Ok(Call::Bmc(to)) => panic!("{name} {arguments}: {to:?}"),
                 Err(error) => {
                     assert_eq!(error.status, status, "{name} {arguments}");
                     assert!(error.text.contains(text) && !text.is_empty(), "{name} {arguments}: {}", error.text);
@@ -179,5 +212,62 @@ mod tests {
         }
         assert!(methods_of("fake").iter().all(|method| method.name != "trigger_servicewait"));
         assert!(methods_of("no-vendor").is_empty());
+    }
+
+    #[test]
+    fn a_command_to_the_bmc_is_made_of_the_arguments_or_they_are_refused_by_name() {
+        let (warm, cold) =
+            (PowerTarget::BmcReset { reset: BmcReset::Warm }, PowerTarget::BmcReset { reset: BmcReset::Cold });
+        let raw = |netfn, command| PowerTarget::RawCommand { netfn, command };
+        // Recorded from a real Ironic 39.0.0, which accepts any `warm` and any text of bytes, and then fails.
+        let table: Vec<(&str, Value, Result<PowerTarget, &str>)> = vec![
+            ("bmc_reset", json!({"warm": true}), Ok(warm)),
+            ("bmc_reset", json!({"warm": false}), Ok(cold)),
+            ("bmc_reset", json!({"warm": "False"}), Ok(cold)),
+            ("bmc_reset", json!({"warm": "on"}), Ok(warm)),
+            ("bmc_reset", json!({"warm": 0}), Ok(cold)),
+            ("bmc_reset", json!({}), Ok(warm)),
+            ("bmc_reset", json!({"method": "bmc_reset", "warm": "1"}), Ok(warm)),
+            ("bmc_reset", json!({"warm": "tepid"}), Err("warm")),
+            ("bmc_reset", json!({"warm": []}), Err("warm")),
+            ("send_raw", json!({"raw_bytes": "0x00 0x01"}), Ok(raw(0, 1))),
+            ("send_raw", json!({"raw_bytes": "6 0x47 2 2 112"}), Ok(raw(6, 0x47))),
+            ("send_raw", json!({}), Err("Parameter raw_bytes (string of bytes) was not specified.")),
+            ("send_raw", json!({"raw_bytes": ""}), Err("Parameter raw_bytes (string of bytes) was not specified.")),
+            ("send_raw", json!({"raw_bytes": null}), Err("Parameter raw_bytes (string of bytes) was not specified.")),
+            ("send_raw", json!({"raw_bytes": 6}), Err("raw_bytes must be a string")),
+            ("send_raw", json!({"raw_bytes": "0x06"}), Err("Invalid raw_bytes: it has 1 words")),
+            ("send_raw", json!({"raw_bytes": "6 0x100"}), Err("Invalid raw_bytes: word 2")),
+            ("send_raw", json!({"raw_bytes": "0x07 1"}), Err("Invalid raw_bytes: word 1 is 0x07")),
+            (
+                "send_raw",
+                json!({"raw_bytes": "6 0x47 hunter2"}),
+                Err("Invalid raw_bytes: word 3, octet 1 of the data,"),
+            ),
+        ];
+        for (name, arguments, right) in table {
+            match (called("ipmitool", name, &arguments), right) {
+                (Ok(Call::Bmc(to)), Ok(target)) => {
+                    assert_eq!(to.target, target, "{name} {arguments}");
+                    assert_eq!(to.data.is_some(), name == "send_raw", "{name} {arguments}");
+                }
+                (Err(error), Err(text)) => {
+                    assert_eq!(error.status, 400, "{name} {arguments}");
+                    assert!(error.text.contains(text) && !error.text.contains("hunter2"), "{}", error.text);
+                }
+                (Ok(_), _) | (Err(_), Ok(_)) => panic!("{name} {arguments}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_methods_of_ipmitool_are_listed_as_by_a_real_ironic() {
+        let all = shown(IPMITOOL);
+        assert_eq!(all.as_object().unwrap().keys().collect::<Vec<_>>(), ["bmc_reset", "send_raw"]);
+        for method in all.as_object().unwrap().values() {
+            let keys: Vec<_> = method.as_object().unwrap().keys().collect();
+            assert_eq!(keys, ["async", "attach", "description", "http_methods", "require_exclusive_lock"]);
+            assert_eq!((&method["async"], &method["http_methods"]), (&json!(true), &json!(["POST"])));
+        }
     }
 }

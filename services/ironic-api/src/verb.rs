@@ -72,10 +72,11 @@ impl ProvisionCheck<'_> {
                 "Failed to validate deploy or power info for node {uuid}: Node {uuid} does not have any port associated \
                  with it that has an address on its rack's network"
             )),
-            Refused::Busy { .. } => text::locked(uuid, self.node.conductor.as_deref().unwrap_or_default()),
+            Refused::Busy { .. } | Refused::AwaitsPower => text::locked(uuid, self.node.conductor.as_deref().unwrap_or_default()),
             Refused::NotHere { .. }
             | Refused::NotRemovable { .. }
             | Refused::HasInstance
+            | Refused::NoIpmiCommands
             | Refused::StaysOn
             | Refused::Meaningless { .. } => {
                 text::wrong_state(&self.provision.target, uuid, Some(self.state.ironic_name()))

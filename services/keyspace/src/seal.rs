@@ -6,6 +6,7 @@
 mod fields;
 mod key_file;
 mod purpose;
+mod raw_data;
 mod reseal;
 mod reseal_pass;
 
@@ -32,6 +33,7 @@ pub use self::{
     fields::{IsSecret, has_sealed, mask, open_driver_info, open_text, open_value, seal_record},
     key_file::{KeyFile, SealingKey},
     purpose::{Permission, Place, Purpose, UnknownPurpose, has_keys, permission},
+    raw_data::{open_raw_data, seal_raw_data},
     reseal::{reseal_intent, reseal_spec},
     reseal_pass::{Resealed, Usage, reseal, usage},
 };

@@ -30,7 +30,7 @@ pub use mesh::{
 };
 pub use node::{
     Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, IronicRamdisk, Life, Login, Operation, PastBoot,
-    Port, Redfish, Transport, Trust,
+    Port, RawData, Redfish, Transport, Trust,
 };
 pub use rack::{Network, Rack, UnknownMac};
 pub use request::Request;

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use domain::{
     failure::Cause,
-    power::{Boot, BootDevice, BootMode, Persistence, Power},
+    power::{BmcReset, Boot, BootDevice, BootMode, Persistence, Power, PowerTarget},
+    raw_command::RawCommand,
 };
 use keyspace::value::BiosSetting;
 use mesh::Permit;
 
 use crate::retry::Verdict;
 
-/// A command that changes something. All but `Interrupt` are idempotent.
+/// A command that changes something. All but those that are [sent once](Self::is_sent_once) are idempotent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Switch power on.
@@ -24,6 +25,15 @@ pub(crate) enum Command {
     Interrupt,
     /// One step of setting the boot order, by its index.
     Boot(Boot, usize),
+    /// Restart the BMC. Sent again as `Interrupt` is. The session is over when it is done.
+    ResetBmc(BmcReset),
+    /// Send a raw IPMI command, by [`Bmc::raw`]. Sent again as `Interrupt` is. Its data is not named: it may be a password.
+    Raw {
+        /// Network function.
+        netfn: u8,
+        /// Number of the command.
+        command: u8,
+    },
 }
 
 impl Command {
@@ -37,6 +47,36 @@ impl Command {
             Self::Boot(boot, step) => {
                 format!("boot {:?} {:?} {}, step {step}", boot.device, boot.persistence, boot.mode)
             }
+            Self::ResetBmc(reset) => format!("{reset} reset of the BMC"),
+            Self::Raw { netfn, command } => format!("raw command {netfn:#04x} {command:#04x}"),
+        }
+    }
+
+    /// Returns the command that a target sends once, if it has one.
+    pub(crate) const fn once_for(target: PowerTarget) -> Option<Self> {
+        match target {
+            PowerTarget::Interrupted => Some(Self::Interrupt),
+            PowerTarget::BmcReset { reset } => Some(Self::ResetBmc(reset)),
+            PowerTarget::RawCommand { netfn, command } => Some(Self::Raw { netfn, command }),
+            PowerTarget::On
+            | PowerTarget::Off
+            | PowerTarget::SoftOff { .. }
+            | PowerTarget::Booted { .. }
+            | PowerTarget::SoftBooted { .. }
+            | PowerTarget::BootOrder { .. } => None,
+        }
+    }
+
+    /// Returns the name of a raw command.
+    pub(crate) const fn of_raw(raw: &RawCommand) -> Self {
+        Self::Raw { netfn: raw.netfn(), command: raw.command() }
+    }
+
+    /// Whether a repetition has a further effect, so that it gets one datagram and is not repeated if its outcome is unknown.
+    pub(crate) const fn is_sent_once(self) -> bool {
+        match self {
+            Self::Interrupt | Self::ResetBmc(_) | Self::Raw { .. } => true,
+            Self::On | Self::Off | Self::SoftOff | Self::Boot(..) => false,
         }
     }
 }
@@ -204,6 +244,11 @@ pub(crate) trait Bmc: Send {
     }
     /// Sends one command while the permit is valid.
     fn command(&mut self, command: Command, permit: &Permit) -> impl Future<Output = Result<Reply, BmcError>> + Send;
+    /// Sends a raw command, once, while the permit is valid.
+    fn raw(&mut self, raw: &RawCommand, _: &Permit) -> impl Future<Output = Result<Reply, BmcError>> + Send {
+        let command = Command::of_raw(raw);
+        async move { Ok(Reply::Refused(format!("a {} needs IPMI", command.description()))) }
+    }
     /// Returns the number of commands that set this boot order.
     fn boot_steps(&self, boot: Boot) -> usize;
     /// Closes another session, by its path if it has one. Returns whether it is confirmed to be closed.

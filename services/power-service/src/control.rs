@@ -31,7 +31,7 @@ pub(crate) struct PowerSequence {
     /// Whether each command was accepted since the start.
     off_sent: bool,
     soft_sent: bool,
-    interrupt_sent: bool,
+    once_sent: bool,
     seen_off: bool,
     boot_done: usize,
     on_sent: bool,
@@ -47,7 +47,7 @@ impl PowerSequence {
             boot_steps,
             off_sent: false,
             soft_sent: false,
-            interrupt_sent: false,
+            once_sent: false,
             seen_off: false,
             boot_done: 0,
             on_sent: false,
@@ -62,7 +62,7 @@ impl PowerSequence {
             Command::On => self.on_sent = true,
             Command::Off => self.off_sent = true,
             Command::SoftOff => self.soft_sent = true,
-            Command::Interrupt => self.interrupt_sent = true,
+            Command::Interrupt | Command::ResetBmc(_) | Command::Raw { .. } => self.once_sent = true,
             Command::Boot(_, step) => self.boot_done = step + 1,
         }
     }
@@ -93,12 +93,18 @@ impl PowerSequence {
                 Step::Send(Command::Boot(boot, self.boot_done))
             }
             PowerTarget::BootOrder { .. } => Step::Reached,
-            PowerTarget::Interrupted if self.interrupt_sent => Step::Reached,
+            PowerTarget::Interrupted | PowerTarget::BmcReset { .. } | PowerTarget::RawCommand { .. }
+                if self.once_sent =>
+            {
+                Step::Reached
+            }
             PowerTarget::Interrupted if power == Power::Off => {
                 let text = "the machine is off: there is no system to interrupt";
                 Step::Stuck(Cause::PowerStuck, text.to_owned())
             }
-            PowerTarget::Interrupted => Step::Send(Command::Interrupt),
+            once @ (PowerTarget::Interrupted | PowerTarget::BmcReset { .. } | PowerTarget::RawCommand { .. }) => {
+                Command::once_for(once).map_or(Step::Reached, Step::Send)
+            }
         }
     }
 
@@ -160,7 +166,7 @@ fn stuck(is: &str, wanted: &str, after: Duration) -> Step {
 
 #[cfg(test)]
 mod tests {
-    use domain::power::{BootDevice, BootMode, Persistence};
+    use domain::power::{BmcReset, BootDevice, BootMode, Persistence};
 
     use super::*;
 
@@ -189,7 +195,11 @@ mod tests {
                     match command {
                         Command::On => *power = Power::On,
                         Command::Off => *power = Power::Off,
-                        Command::SoftOff | Command::Interrupt | Command::Boot(..) => {}
+                        Command::SoftOff
+                        | Command::Interrupt
+                        | Command::Boot(..)
+                        | Command::ResetBmc(_)
+                        | Command::Raw { .. } => {}
                     }
                 }
                 Step::Wait => {
@@ -259,6 +269,18 @@ mod tests {
         assert_eq!(run_machine(PowerTarget::Interrupted, Power::On), [Command::Interrupt]);
         let (sent, ended) = simulate(PowerTarget::Interrupted, &mut Power::Off, None);
         assert!(sent.is_empty() && matches!(ended, Step::Stuck(..)), "{sent:?} {ended:?}");
+    }
+
+    #[test]
+    fn a_bmc_is_reset_and_gets_a_raw_command_once_whatever_the_power_is() {
+        let (netfn, command) = (6, 0x47);
+        for power in [Power::On, Power::Off] {
+            for reset in [BmcReset::Cold, BmcReset::Warm] {
+                assert_eq!(run_machine(PowerTarget::BmcReset { reset }, power), [Command::ResetBmc(reset)]);
+            }
+            let sent = run_machine(PowerTarget::RawCommand { netfn, command }, power);
+            assert_eq!(sent, [Command::Raw { netfn, command }]);
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Bmc for FakeSession {
         match command {
             Command::On => self.power = Power::On,
             Command::Off | Command::SoftOff => self.power = Power::Off,
-            Command::Interrupt | Command::Boot(..) => {}
+            Command::Interrupt | Command::Boot(..) | Command::ResetBmc(_) | Command::Raw { .. } => {}
         }
         Ok(Reply::Done)
     }

@@ -1,6 +1,7 @@
 //! IPMI 2.0 over UDP. All sessions of the rack share one socket.
 
 mod boot_options;
+mod sent_once;
 mod settings;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 use domain::{
     net::BmcAddr,
     power::{Boot, Power},
+    raw_command::RawCommand,
     secret::Secret,
 };
 use keyspace::value;
@@ -145,6 +147,7 @@ impl Ipmi {
             bmc_session: 0,
             tickets: 0,
             optional_failures: 0,
+            is_reset: false,
             registered,
         };
         open.run(None, None).await?;
@@ -207,6 +210,8 @@ pub(crate) struct IpmiSession {
     tickets: u64,
     /// How often optional commands failed.
     optional_failures: u32,
+    /// Whether the BMC was told to restart, which ends the session.
+    is_reset: bool,
     registered: Registered,
 }
 
@@ -370,6 +375,8 @@ impl IpmiSession {
                 let Some(step) = steps.into_iter().nth(number) else { return Ok(Reply::Done) };
                 (step.command, step.weight)
             }
+            Command::ResetBmc(reset) => return self.reset_bmc(reset, may_send).await,
+            Command::Raw { .. } => return Ok(Reply::Refused("a raw command is sent with its data".to_owned())),
         };
         // IPMI 2.0 §28.3: a command that is not idempotent is sent in exactly one datagram.
         let retry = if command == Command::Interrupt { Retry::once(self.retry.timeout) } else { self.retry };
@@ -444,6 +451,10 @@ impl Bmc for IpmiSession {
         self.execute(command, &|session| permit.allows(session)).await
     }
 
+    async fn raw(&mut self, raw: &RawCommand, permit: &Permit) -> Result<Reply, BmcError> {
+        self.send_raw(raw, &|session| permit.allows(session)).await
+    }
+
     fn boot_steps(&self, order: Boot) -> usize {
         // A device that IPMI does not have is refused at its first step.
         boot_options::to_choice(order).map_or(1, |choice| boot_options::steps(choice, &self.settings).len())
@@ -455,6 +466,9 @@ impl Bmc for IpmiSession {
     }
 
     async fn close(mut self) -> bool {
+        if self.is_reset {
+            return false;
+        }
         self.session.close(Instant::now());
         self.run(None, None).await.is_ok()
     }

@@ -4,6 +4,7 @@ use domain::{
     driver::Driver,
     id::{NodeId, RackId},
     power::{Boot, Power},
+    raw_command::RawCommand,
 };
 use keyspace::{
     seal::{Place, Sealer},
@@ -177,6 +178,14 @@ impl Bmc for BmcSession {
             Self::Ipmi(session) => session.command(command, permit).await,
             Self::Redfish(session) => session.command(command, permit).await,
             Self::Fake(session) => session.command(command, permit).await,
+        }
+    }
+
+    async fn raw(&mut self, raw: &RawCommand, permit: &Permit) -> Result<Reply, BmcError> {
+        match self {
+            Self::Ipmi(session) => session.raw(raw, permit).await,
+            Self::Redfish(session) => session.raw(raw, permit).await,
+            Self::Fake(session) => session.raw(raw, permit).await,
         }
     }
 

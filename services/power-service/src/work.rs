@@ -33,6 +33,7 @@ use crate::{
 mod attempt;
 mod observe;
 mod patience;
+mod raw_data;
 mod rejected;
 
 /// How long to wait until our own view shows what we wrote. If it takes longer, the rack is about to become an island.
@@ -182,7 +183,9 @@ impl Work {
             | PowerTarget::Off
             | PowerTarget::SoftOff { .. }
             | PowerTarget::Booted { .. }
-            | PowerTarget::SoftBooted { .. } => {
+            | PowerTarget::SoftBooted { .. }
+            | PowerTarget::BmcReset { .. }
+            | PowerTarget::RawCommand { .. } => {
                 let own = target.by().map_or(Duration::ZERO, |by| by.since(clock::now()));
                 self.limits.instruction.max(own)
             }

@@ -23,7 +23,7 @@ use crate::{
     Error, RequestContext,
     app_state::AppState,
     metrics,
-    registry::{Record, Registry},
+    registry::{Record, Registry, wants_power},
 };
 
 /// Maximum number of steps in a request.
@@ -185,7 +185,8 @@ impl Registry {
         }
         // An operation replaces a requested power state.
         let old = &record.intent.value;
-        let intent = Intent { power: None, deployment: deployment.or_else(|| old.deployment.clone()), ..old.clone() };
+        let deployment = deployment.or_else(|| old.deployment.clone());
+        let intent = Intent { power: None, raw_data: None, deployment, ..old.clone() };
         let changed = (intent != *old).then_some(&intent);
         let mut change = self.add_move(self.mesh.as_member()?, record, &moved, changed)?;
         change = change.expect(&key, Expect::same(read.as_ref()));
@@ -219,20 +220,10 @@ impl Registry {
 
     /// Adds the node's name to a refusal, and what the client can do.
     fn refusal(record: &Record, refused: Refused) -> Error {
-        match refused {
-            Refused::NoNetworkBoot { lacks, .. } => no_network_boot(&record.intent.value.name, lacks),
-            Refused::NotHere { .. }
-            | Refused::Retired
-            | Refused::Protected
-            | Refused::InMaintenance { .. }
-            | Refused::Unsupported { .. }
-            | Refused::NotCarriedOut { .. }
-            | Refused::NotRemovable { .. }
-            | Refused::HasInstance
-            | Refused::Busy { .. }
-            | Refused::StaysOn
-            | Refused::Meaningless { .. } => Error::Refused(refused),
+        if let Refused::NoNetworkBoot { lacks, .. } = refused {
+            return no_network_boot(&record.intent.value.name, lacks);
         }
+        Error::Refused(refused)
     }
 }
 
@@ -291,6 +282,8 @@ fn facts(record: &Record, spec: Option<&NodeSpec>, steps: &[Step]) -> NodeFacts 
         network_boot: if is_fake { NetworkBoot::Ready } else { network_boot(record) },
         inspect: supports(Interface::Inspect),
         rescue: supports(Interface::Rescue),
+        ipmi_commands: (spec.implementation(Interface::Vendor, intent.driver) == Some("ipmitool")).into(),
+        awaits: wants_power(record),
         service: Support::from(is_fake || intent.ironic_ramdisk.is_some() || !needs_agent),
         not_carried_out: spec.not_carried_out(intent.driver),
         step_interfaces: steps.iter().filter_map(Step::interface).collect(),

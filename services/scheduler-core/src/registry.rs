@@ -20,11 +20,12 @@ use domain::{
     image::Image,
     net::MacAddr,
     provision::{self, Event, NodeFacts},
+    raw_command::BmcRequest,
 };
 use keyspace::{
     Change, Expect, Key, View, key,
     node_index::{PortIndex, RackIndex},
-    seal::Sealer,
+    seal::{Sealer, seal_raw_data},
     store::Versioned,
     value::{AgentSeen, BootDecision, Holder, Intent, Inventory, Life, Operation, Port, PowerSeen, PxeSeen, Rack},
 };
@@ -304,16 +305,20 @@ impl Registry {
         Ok(moved)
     }
 
-    /// Stores a power request outside an operation, under a new generation.
+    /// Stores a request to the BMC outside an operation, under a new generation.
     pub async fn accept_power(
         &self,
         context: &RequestContext,
         record: &Record,
-        target: domain::power::PowerTarget,
+        request: impl Into<BmcRequest>,
     ) -> Result<Generation, Error> {
+        let BmcRequest { target, data } = request.into();
         provision::change_power(record.life.value.state, target, self.facts(record, &[]))?;
         let life = Life { generation: record.life.value.generation.next(), ..record.life.value.clone() };
-        let intent = Intent { power: Some(target), ..record.intent.value.clone() };
+        let (place, intent) = ((record.rack, record.node), &record.intent.value);
+        let seal = |data| seal_raw_data(&self.sealer, place, intent, life.generation, &data);
+        let raw_data = data.map(seal).transpose().map_err(|source| Error::Sealed { node: record.node, source })?;
+        let intent = Intent { power: Some(target), raw_data, ..intent.clone() };
         let change = self
             .mesh
             .as_member()?

@@ -87,6 +87,30 @@ pub fn boot_device(body: &Map<String, Value>) -> Result<(String, bool), Error> {
     Ok((device, argument::flag(body, "persistent")?.unwrap_or_default()))
 }
 
+/// Parses the arguments of the vendor method `bmc_reset`: whether the reset is warm, which it is by default.
+///
+/// # Errors
+/// 400 if `warm` is not a boolean. Ironic takes any other word for a cold reset.
+pub fn bmc_reset(arguments: &Map<String, Value>) -> Result<bool, Error> {
+    Ok(argument::flag(arguments, "warm")?.unwrap_or(true))
+}
+
+/// Parses the arguments of the vendor method `send_raw`: the words of the command.
+///
+/// # Errors
+/// 400 if `raw_bytes` is missing or not a string. It is not quoted, because it may be a password.
+pub fn send_raw(arguments: &Map<String, Value>) -> Result<&str, Error> {
+    match arguments.get("raw_bytes") {
+        Some(Value::String(words)) if !words.is_empty() => Ok(words),
+        None | Some(Value::Null | Value::String(_)) => {
+            Err(Class::Invalid.error("Parameter raw_bytes (string of bytes) was not specified."))
+        }
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            Err(Class::Invalid.error("raw_bytes must be a string of bytes, such as \"0x00 0x01\"."))
+        }
+    }
+}
+
 /// Parses `PUT management/indicators/NAME`: the state of the indicator.
 ///
 /// # Errors

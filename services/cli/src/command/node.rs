@@ -1,5 +1,6 @@
 //! Nodes: the machines under management.
 
+pub mod bmc;
 pub mod enrol;
 mod follow;
 pub mod history;
@@ -63,6 +64,22 @@ pub enum NodeCommand {
     /// `cycle` switches the node on, or restarts it if it is on. Waits until the BMC confirms, unless --no-wait is given.
     #[command(after_help = "Examples:\n  ironmesh node power n1 on\n  ironmesh node power n1 cycle --timeout 5m")]
     Power(Power),
+    /// Restart the BMC of a node, once; the machine goes on.
+    ///
+    /// For nodes with the driver ipmi. The BMC may not answer the next commands before it has started again. A restart
+    /// whose outcome is not known is not repeated.
+    #[command(after_help = "Examples:\n  ironmesh node bmc-reset n1\n  ironmesh node bmc-reset n1 --cold --timeout 5m")]
+    BmcReset(bmc::Reset),
+    /// Send a raw IPMI command to the BMC of a node, once.
+    ///
+    /// For nodes with the driver ipmi. What the command changes is not known to Ironmesh: one that switches the machine or
+    /// sets its boot device is noticed later, or not at all. Data is stored sealed and never logged; read a command with a
+    /// password from a file or from standard input.
+    #[command(
+        after_help = "Examples:\n  ironmesh node raw n1 0x00 0x04 15\n  pass bmc/set-password.raw | ironmesh node raw n1 \
+                            --stdin"
+    )]
+    Raw(bmc::Raw),
     /// Check the BMC of an enrolled node; or take an available one out of use.
     #[command(after_help = "Example:\n  ironmesh node manage n1 n2 n3 --wait")]
     Manage(Plain),
@@ -159,6 +176,8 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: NodeCommand) -> Res
         NodeCommand::Set(set) => enrol::set(screen, api, set).await,
         NodeCommand::Delete(Named { node }) => delete(screen, api, node).await,
         NodeCommand::Power(power) => power::run(screen, api, power).await,
+        NodeCommand::BmcReset(reset) => bmc::reset(screen, api, reset).await,
+        NodeCommand::Raw(raw) => bmc::raw(screen, api, raw).await,
         NodeCommand::Manage(plain) => provision::plain(screen, api, Verb::Manage, plain).await,
         NodeCommand::Provide(plain) => provision::plain(screen, api, Verb::Provide, plain).await,
         NodeCommand::Inspect(plain) => provision::plain(screen, api, Verb::Inspect, plain).await,

@@ -48,6 +48,8 @@ const RULES: &[Rule] = &[
     Rule::new("/ironmesh.api.v1.NodeService/GetNodeTimeline", operators),
     Rule::new("/ironmesh.api.v1.NodeService/ListNodes", operators),
     Rule::new("/ironmesh.api.v1.NodeService/ProvisionNode", operators),
+    Rule::new("/ironmesh.api.v1.NodeService/ResetNodeBmc", operators),
+    Rule::new("/ironmesh.api.v1.NodeService/SendNodeRawCommand", operators),
     Rule::new("/ironmesh.api.v1.NodeService/WatchNode", operators),
     Rule::new("/ironmesh.api.v1.NodeService/WatchNodes", operators),
     Rule::new("/ironmesh.api.v1.RackService/GetRack", operators),
@@ -121,6 +123,11 @@ impl Fake {
     pub(super) fn asked(&self) -> ProvisionNodeRequest {
         self.canned.asked.lock().clone()
     }
+
+    /// The commands to BMCs that were asked for.
+    pub(super) fn bmc_commands(&self) -> Vec<String> {
+        self.canned.bmc.lock().clone()
+    }
 }
 
 /// An error of the fake, with a reason as the real one has.
@@ -147,6 +154,8 @@ struct Canned {
     powered: AtomicU32,
     /// The last move that was asked for.
     asked: Mutex<ProvisionNodeRequest>,
+    /// The commands to BMCs that were asked for.
+    bmc: Mutex<Vec<String>>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -218,6 +227,22 @@ impl NodeService for Canned {
     async fn ensure_node_power(&self, _: Request<EnsureNodePowerRequest>) -> Answer<EnsureNodePowerResponse> {
         self.powered.store(1, Ordering::Relaxed);
         Ok(Response::new(EnsureNodePowerResponse { generation: 8 }))
+    }
+
+    async fn reset_node_bmc(&self, request: Request<ResetNodeBmcRequest>) -> Answer<ResetNodeBmcResponse> {
+        self.powered.store(1, Ordering::Relaxed);
+        self.bmc.lock().push(format!("{:?}", request.into_inner().kind()));
+        Ok(Response::new(ResetNodeBmcResponse { generation: 8 }))
+    }
+
+    async fn send_node_raw_command(
+        &self,
+        request: Request<SendNodeRawCommandRequest>,
+    ) -> Answer<SendNodeRawCommandResponse> {
+        self.powered.store(1, Ordering::Relaxed);
+        let SendNodeRawCommandRequest { netfn, command, data, .. } = request.into_inner();
+        self.bmc.lock().push(format!("{netfn:#04x} {command:#04x} {data:?}"));
+        Ok(Response::new(SendNodeRawCommandResponse { generation: 8 }))
     }
 
     async fn get_node_timeline(&self, _: Request<GetNodeTimelineRequest>) -> Answer<GetNodeTimelineResponse> {

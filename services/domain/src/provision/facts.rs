@@ -1,6 +1,6 @@
 //! Facts about a node that the state machine needs besides its state.
 
-use crate::driver::InterfaceSet;
+use crate::{driver::InterfaceSet, power::PowerTarget};
 
 /// Facts about a node that [`super::step`], [`super::remove`] and [`super::change_power`] need besides its state.
 ///
@@ -29,6 +29,10 @@ pub struct NodeFacts {
     pub rescue: Support,
     /// Whether the requested steps are possible on a node in use ([`super::Verb::Service`]).
     pub service: Support,
+    /// Whether the node's vendor interface sends commands of IPMI to the BMC.
+    pub ipmi_commands: Support,
+    /// What was requested of the node's BMC outside an operation, if it has not ended yet.
+    pub awaits: Option<PowerTarget>,
     /// Interfaces whose chosen implementations this service does not carry out.
     pub not_carried_out: InterfaceSet,
     /// Interfaces that the steps of the request belong to.

@@ -1,6 +1,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use super::*;
+use crate::power::BmcReset;
 
 fn states() -> Vec<State> {
     let stages = [Stage::Prepare, Stage::Boot, Stage::Work, Stage::Finish];
@@ -221,4 +222,41 @@ fn power_cannot_be_changed_during_an_operation_or_removed_from_a_node_that_must_
     let stays_on = NodeFacts { stays_on: true, ..facts() };
     assert_eq!(change_power(State::Active, PowerTarget::Off, stays_on), Err(Refused::StaysOn));
     assert_eq!(change_power(State::Active, PowerTarget::Booted { boot: None }, stays_on), Ok(()));
+}
+
+#[test]
+fn a_command_to_the_bmc_needs_an_ipmi_node_at_rest_and_is_not_replaced() {
+    let reset = PowerTarget::BmcReset { reset: BmcReset::Cold };
+    let raw = PowerTarget::RawCommand { netfn: 6, command: 1 };
+    let boot = State::Deploying { stage: Stage::Boot };
+    let awaits = |target| NodeFacts { awaits: Some(target), ..facts() };
+    let other_driver = NodeFacts { ipmi_commands: Support::No, ..facts() };
+    let in_maintenance = NodeFacts { in_maintenance: true, protected: true, stays_on: true, ..facts() };
+    let not_carried_out = NodeFacts { not_carried_out: [Interface::Power].into_iter().collect(), ..facts() };
+    for (state, target, facts, right, source) in [
+        (State::Active, reset, facts(), Ok(()), "a node in use"),
+        (State::Enroll, raw, facts(), Ok(()), "Ironic asks for no state"),
+        (State::Active, raw, in_maintenance, Ok(()), "it concerns no power and no deployment"),
+        (State::Active, reset, other_driver, Err(Refused::NoIpmiCommands), "redfish, or vendor_interface no-vendor"),
+        (State::Active, raw, other_driver, Err(Refused::NoIpmiCommands), "redfish, or vendor_interface no-vendor"),
+        (State::Active, PowerTarget::Off, other_driver, Ok(()), "no command of IPMI"),
+        (boot, reset, facts(), Err(Refused::Busy { state: boot }), "locked in Ironic"),
+        (boot, raw, facts(), Err(Refused::Busy { state: boot }), "locked in Ironic"),
+        (
+            State::Active,
+            raw,
+            not_carried_out,
+            Err(Refused::NotCarriedOut { interface: Interface::Power }),
+            "the power-service does not drive it",
+        ),
+        (State::Active, reset, awaits(PowerTarget::On), Err(Refused::AwaitsPower), "locked in Ironic"),
+        (State::Active, raw, awaits(reset), Err(Refused::AwaitsPower), "locked in Ironic"),
+        (State::Active, PowerTarget::Off, awaits(raw), Err(Refused::AwaitsPower), "the command would be lost"),
+        (State::Active, PowerTarget::Off, awaits(PowerTarget::On), Ok(()), "only the last power state counts"),
+    ] {
+        assert_eq!(change_power(state, target, facts), right, "{target:?}: {source}");
+    }
+    let deploy = Event::Asked(Verb::Deploy);
+    assert_eq!(step(State::Available, deploy, awaits(raw)), Err(Refused::AwaitsPower), "the command would be lost");
+    assert!(step(State::Available, deploy, awaits(PowerTarget::On)).is_ok(), "an operation replaces a power state");
 }

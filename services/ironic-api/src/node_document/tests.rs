@@ -126,6 +126,21 @@ fn the_last_error_is_of_the_operation_or_else_of_the_power_instruction_but_not_o
     node.intent.power = Some(PowerTarget::SoftOff { by: None });
     let text = "Failed to change power state to 'power off' by 'soft power off': no answer";
     assert_eq!(shown(&node, "last_error"), text);
+    // Recorded from a real Ironic 39.0.0.
+    for (target, text) in [
+        (
+            json!({"target": "bmc-reset", "reset": "cold"}),
+            "Async execution of bmc_reset failed with error: IPMI call failed",
+        ),
+        (
+            json!({"target": "raw-command", "netfn": 6, "command": 1}),
+            "Async execution of send_raw failed with error: IPMI",
+        ),
+    ] {
+        node.intent.power = Some(from_json(target));
+        let shown = shown(&node, "last_error").to_string();
+        assert!(shown.contains(text) && shown.contains("no answer"), "{shown}");
+    }
     node.life.failure = Some(failure("the cleaning failed"));
     assert_eq!(shown(&node, "last_error"), "the cleaning failed");
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
-    /// Passwords and keys of BMCs, as the power-service uses them.
+    /// Passwords and keys of BMCs and the data of raw commands for them, as the power-service uses them.
     Bmc,
     /// Tokens with which the agents of commanded boots prove their identity.
     BootToken,
@@ -124,6 +124,12 @@ impl Place {
     #[must_use]
     pub fn bmc_key(rack: RackId, node: NodeId) -> Self {
         Self::of_node(Purpose::Bmc, rack, node, "bmc-key")
+    }
+
+    /// The data of a raw command for a node's BMC.
+    #[must_use]
+    pub fn raw_data(rack: RackId, node: NodeId) -> Self {
+        Self::of_node(Purpose::Bmc, rack, node, "raw-data")
     }
 
     /// The token of a node's boot.

@@ -38,6 +38,7 @@ pub fn reseal_intent(
         secrets.push((&mut bmc.password, Place::bmc_password));
         secrets.extend(bmc.ipmi.key.as_mut().map(|key| (key, Place::bmc_key as PlaceOf)));
     }
+    secrets.extend(intent.raw_data.as_mut().map(|raw| (&mut raw.data, Place::raw_data as PlaceOf)));
     let drive = intent.deployment.as_mut().and_then(|deployment| deployment.config_drive.as_mut());
     secrets.extend(drive.map(|drive| (drive, Place::config_drive as PlaceOf)));
     let mut has_changed = false;

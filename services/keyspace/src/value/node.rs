@@ -68,6 +68,20 @@ pub struct Intent {
     /// The requested power state and its generation, if a user requested one outside an operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<domain::power::PowerTarget>,
+    /// The data of the raw command that `power` requests. Replaced with `power`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_data: Option<RawData>,
+}
+
+/// The data of a raw command for a BMC. It may be a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawData {
+    /// The generation of the instruction that it belongs to.
+    pub generation: Generation,
+    /// Address of the BMC that it was given for. It is sent to no other.
+    pub address: Option<BmcAddr>,
+    /// The data, sealed.
+    pub data: Sealed,
 }
 
 impl Intent {
@@ -87,7 +101,14 @@ impl Intent {
             ironic_ramdisk: None,
             keeps_boot_order: false,
             power: None,
+            raw_data: None,
         }
+    }
+
+    /// The address of its BMC, if it has one.
+    #[must_use]
+    pub fn bmc_address(&self) -> Option<&BmcAddr> {
+        self.bmc.as_ref().map(|bmc| &bmc.address)
     }
 }
 

@@ -14,6 +14,8 @@ use wire_ipmi::{
 use super::*;
 use crate::retry::{Next, Retries};
 
+mod sent_once;
+
 const KEY: &[u8] = b"kg";
 const DISK: Boot = Boot { device: BootDevice::Disk, persistence: Persistence::Once, mode: BootMode::Uefi };
 
@@ -25,11 +27,41 @@ async fn bmc(host: &Host, key: Option<&[u8]>, script: Vec<(wire_ipmi::Command, u
     odd_bmc(host, key, script, Vec::new()).await
 }
 
+/// What a simulated BMC does with a command.
+enum Reaction {
+    /// It carries it out and answers.
+    Regular,
+    /// It answers this code.
+    Code(u8),
+    /// It does not answer.
+    Nothing,
+    /// It ends all sessions and does not answer.
+    Restart,
+}
+
 async fn odd_bmc(
     host: &Host,
     key: Option<&[u8]>,
     script: Vec<(wire_ipmi::Command, u8)>,
     parameters: Vec<OddParameter>,
+) -> BmcAddr {
+    let change = boot_options::to_choice(DISK).unwrap().command();
+    let odd = move |command: &wire_ipmi::Command| {
+        let changes = (command.netfn, command.command) == (change.netfn, change.command);
+        let named = parameters.iter().find(|(parameter, _)| command.data.first() == Some(parameter));
+        match named.filter(|_| changes) {
+            None => Reaction::Regular,
+            Some((_, code)) => code.map_or(Reaction::Nothing, Reaction::Code),
+        }
+    };
+    reacting_bmc(host, key, script, odd).await
+}
+
+async fn reacting_bmc(
+    host: &Host,
+    key: Option<&[u8]>,
+    script: Vec<(wire_ipmi::Command, u8)>,
+    react: impl Fn(&wire_ipmi::Command) -> Reaction + Send + 'static,
 ) -> BmcAddr {
     let user = |name: &[u8], privilege| User {
         name: name.to_vec(),
@@ -51,12 +83,6 @@ async fn odd_bmc(
     for (command, code) in script {
         responder.script(&command, [Completion(code)]);
     }
-    let change = boot_options::to_choice(DISK).unwrap().command();
-    let odd = move |command: &wire_ipmi::Command| {
-        let changes = (command.netfn, command.command) == (change.netfn, change.command);
-        let named = parameters.iter().find(|(parameter, _)| command.data.first() == Some(parameter));
-        named.filter(|_| changes).map(|(_, code)| *code)
-    };
     host.spawn(async move {
         let mut buffer = [0; MAX_DATAGRAM_BYTES];
         while let Ok((size, from)) = socket.recv_from(&mut buffer).await {
@@ -64,10 +90,11 @@ async fn odd_bmc(
             while let Some(output) = responder.poll() {
                 match output {
                     BmcOutput::Send { to, bytes } => drop(socket.send_to(&bytes, to).await),
-                    BmcOutput::Command(call) => match odd(&call.command) {
-                        Some(Some(code)) => responder.respond(call.id, Completion(code), &[]),
-                        Some(None) => {}
-                        None => {
+                    BmcOutput::Command(call) => match react(&call.command) {
+                        Reaction::Code(code) => responder.respond(call.id, Completion(code), &[]),
+                        Reaction::Nothing => {}
+                        Reaction::Restart => responder.reboot(),
+                        Reaction::Regular => {
                             let answer = machine.answer(&call);
                             responder.respond(call.id, answer.completion, &answer.data);
                         }

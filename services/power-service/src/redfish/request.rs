@@ -136,7 +136,7 @@ impl RedfishRequest {
             Command::Off => &["ForceOff", "GracefulShutdown"],
             Command::SoftOff => &["GracefulShutdown"],
             Command::Interrupt => &["Nmi"],
-            Command::Boot(..) => &[],
+            Command::Boot(..) | Command::ResetBmc(_) | Command::Raw { .. } => &[],
         };
         let is_listed = |kind: &&str| reset_types.is_none_or(|listed| listed.iter().any(|known| known == kind));
         let supported: Vec<&str> = kinds.iter().copied().filter(is_listed).collect();

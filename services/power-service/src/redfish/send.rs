@@ -40,6 +40,9 @@ impl RedfishSession {
 
     async fn execute_in_all_ways(&mut self, command: Command, may_send: &impl Fn() -> bool) -> Result<Reply, BmcError> {
         let system = self.read.clone().ok_or_else(|| self.refused("its system was not read before the command"))?;
+        if matches!(command, Command::ResetBmc(_) | Command::Raw { .. }) {
+            return Ok(Reply::Refused(format!("a {} needs IPMI", command.description())));
+        }
         if let Command::Boot(order, _) = command {
             return self.set_boot(&system, order, may_send).await;
         }
@@ -92,7 +95,7 @@ impl RedfishSession {
                 let is_proven = !is_status_only && kind != ResponseKind::PreconditionFailed;
                 return match self.reply(kind, &path)? {
                     // All other commands may be repeated even if they were carried out.
-                    Reply::NotNow(failure) if command == Command::Interrupt && !is_proven => {
+                    Reply::NotNow(failure) if command.is_sent_once() && !is_proven => {
                         self.has_pending_command = true;
                         Err(failure)
                     }

@@ -6,10 +6,14 @@ use domain::{
     failure::{Cause, Failure},
     generation::InstructionVersion,
     power::{Power, PowerTarget},
+    raw_command::RawCommand,
     ring::bmc_takeover::{NextAction, Takeover},
     timeline::Mark,
 };
-use keyspace::value::Outcome;
+use keyspace::{
+    key,
+    value::{JournalEntry, Outcome},
+};
 use mesh::{Claim, JournalWriter, WorkGuard};
 use service_kit::clock;
 use tokio::time::sleep;
@@ -21,6 +25,7 @@ use super::{
 use crate::{
     bmc::{Bmc as _, BmcError, Command, Reply},
     control::{PowerSequence, Step},
+    retry::Verdict,
     session::BmcSession,
 };
 
@@ -64,6 +69,13 @@ pub(super) struct Instruction {
     pub(super) target: PowerTarget,
 }
 
+/// What one attempt does.
+struct Doing {
+    instruction: Instruction,
+    /// The raw command of the instruction, if it has one.
+    raw: Option<RawCommand>,
+}
+
 impl Work {
     /// Makes one attempt: claims the node, closes previous sessions, waits, reads, then acts.
     pub(super) async fn attempt(
@@ -73,7 +85,6 @@ impl Work {
         patience: &mut Patience,
     ) -> Result<(), AttemptError> {
         let (node, version) = (guard.node(), instruction.version);
-        let (reach, record) = self.bmc_target(node).map_err(|error| failure(Cause::BmcPassword, chain(&error)))?;
         let mut takeover = Takeover::new(self.mesh().times().settle);
         let claim = self.mesh().claim(guard).await?;
         // Our view may have been behind when the instruction was requested. It no longer is, and the previous owner may
@@ -84,13 +95,21 @@ impl Work {
         takeover.claimed(claim.token(), self.mesh().now());
         let mut journal = JournalWriter::read(self.mesh(), claim).await?;
         journal.obey(version)?;
+        if let Some(command) = Command::once_for(instruction.target)
+            && journal.record().entry.as_ref().is_some_and(|entry| may_have_been_sent(entry, version, command))
+        {
+            return Err(unconfirmed_command(command, None));
+        }
+        let (reach, record) = self.bmc_target(node).map_err(|error| failure(Cause::BmcPassword, chain(&error)))?;
+        let raw = self.raw_command(node, instruction, record.as_ref())?;
         takeover.sessions(journal.to_close());
         let opened = reach.open(&self.drivers, &self.limits).await;
         self.rejected.logged_in(node, record.as_ref(), opened.as_ref().err());
         let mut bmc = opened.map_err(attempt_error)?;
         journal.opened(bmc.session(), bmc.path());
         takeover.logged_in(bmc.session());
-        let outcome = self.in_session(&mut bmc, &mut takeover, &mut journal, instruction, patience).await;
+        let doing = Doing { instruction, raw };
+        let outcome = self.in_session(&mut bmc, &mut takeover, &mut journal, doing, patience).await;
         if let (Err(error), Some(record)) = (&outcome, record)
             && is_rejected_login(error)
         {
@@ -117,7 +136,7 @@ impl Work {
         bmc: &mut BmcSession,
         takeover: &mut Takeover<u32, Duration>,
         journal: &mut JournalWriter,
-        Instruction { version, target }: Instruction,
+        Doing { instruction: Instruction { version, target }, raw }: Doing,
         patience: &mut Patience,
     ) -> Result<Power, AttemptError> {
         let mut unconfirmed = Vec::new();
@@ -137,7 +156,7 @@ impl Work {
                 NextAction::Read | NextAction::Act => {
                     // The sessions need not be remembered any more: all commands sent through them have arrived.
                     unconfirmed.drain(..).for_each(|session| journal.closed(session));
-                    break repeat_read!(patience, bmc.power()).map_err(attempt_error)?;
+                    break self.deciding_read(bmc, journal.claim(), target, patience).await?;
                 }
                 NextAction::Claim | NextAction::Sessions | NextAction::Login => {
                     return Err(AttemptError::Transient(BmcError::NotPermitted));
@@ -157,22 +176,31 @@ impl Work {
                     sequence.waited(POWER_CHECK_INTERVAL);
                     power = self.read_power(bmc, journal.claim(), version, power, patience).await?;
                 }
-                Step::Send(Command::Interrupt) if has_interrupted(journal, version) => {
-                    let text = "the interrupt was sent, but the BMC did not confirm it; check the console and repeat the \
-                                request if the system was not interrupted";
-                    return Err(failure(Cause::BmcSilent, text.to_owned()).into());
-                }
                 Step::Send(command) => {
                     repeat_read!(patience, bmc.prepare()).map_err(attempt_error)?;
                     let permit = journal.arm(version, bmc.session(), &command.description()).await?;
-                    let reply = bmc.command(command, &permit).await;
+                    let reply = match &raw {
+                        Some(raw) => bmc.raw(raw, &permit).await,
+                        None => bmc.command(command, &permit).await,
+                    };
                     journal.ended(outcome(&reply));
                     match reply {
+                        // The session is over, and the BMC restarts: the power was read before.
+                        Ok(Reply::Done) if matches!(command, Command::ResetBmc(_)) => return Ok(power),
+                        // It is done, whatever the BMC answers now.
+                        Ok(Reply::Done) if command.is_sent_once() => {
+                            let seen = bmc.power().await.unwrap_or(power);
+                            self.note_power(journal.claim(), version, power, seen);
+                            return Ok(seen);
+                        }
                         Ok(Reply::Done) => {
                             patience.succeeded();
                             sequence.sent(command);
                         }
                         Ok(Reply::Refused(why)) => return Err(refused(&why)),
+                        Err(error) if command.is_sent_once() && error != BmcError::NotPermitted => {
+                            return Err(unconfirmed_command(command, Some(&error)));
+                        }
                         Ok(Reply::NotNow(failure)) | Err(failure) => {
                             // The power is read before the sequence decides whether the command is sent again.
                             match patience.pause(failure.clone()).await.map_err(attempt_error)? {
@@ -187,6 +215,29 @@ impl Work {
         }
     }
 
+    /// Reads the power on which commands are based. A reset of the BMC is not based on it, and may be what helps a BMC that
+    /// answers no more than an error.
+    async fn deciding_read(
+        &self,
+        bmc: &mut BmcSession,
+        claim: Claim,
+        target: PowerTarget,
+        patience: &mut Patience,
+    ) -> Result<Power, AttemptError> {
+        if !matches!(target, PowerTarget::BmcReset { .. }) {
+            return repeat_read!(patience, bmc.power()).map_err(attempt_error);
+        }
+        match bmc.power().await {
+            Err(error) if error.verdict() == Verdict::NewSession => Err(attempt_error(error)),
+            Err(error) => {
+                tracing::info!(node = %claim.node(), %error, "cannot read the power of a BMC before its reset");
+                let recorded = self.mesh().view().get(&key::power(self.rack, claim.node()));
+                Ok(recorded.map_or(Power::Off, |recorded| recorded.value.power))
+            }
+            read => read.map_err(attempt_error),
+        }
+    }
+
     async fn read_power(
         &self,
         bmc: &mut BmcSession,
@@ -196,22 +247,42 @@ impl Work {
         patience: &mut Patience,
     ) -> Result<Power, AttemptError> {
         let power = repeat_read!(patience, bmc.power()).map_err(attempt_error)?;
+        self.note_power(claim, version, before, power);
+        Ok(power)
+    }
+
+    fn note_power(&self, claim: Claim, version: InstructionVersion, before: Power, power: Power) {
         if power != before {
             let mark = if power == Power::On { Mark::PowerOn } else { Mark::PowerOff };
             self.timeline.note(claim.node(), version.generation, mark, "");
         }
-        Ok(power)
     }
 }
 
-/// Returns whether the interrupt of this instruction may have been carried out before.
-fn has_interrupted(journal: &JournalWriter, version: InstructionVersion) -> bool {
-    let entry = journal.record().entry.as_ref();
-    entry.is_some_and(|entry| {
-        entry.version.generation == version.generation
-            && entry.command == Command::Interrupt.description()
-            && !matches!(entry.outcome, Some(Outcome::Refused(_)))
-    })
+/// Returns whether this command of this instruction may have been carried out before.
+fn may_have_been_sent(entry: &JournalEntry, version: InstructionVersion, command: Command) -> bool {
+    entry.version.generation == version.generation
+        && entry.command == command.description()
+        && !matches!(entry.outcome, Some(Outcome::Refused(_)))
+}
+
+/// The failure of a command that may have been carried out and must not be repeated. `error` is what the BMC answered, if
+/// that is known.
+fn unconfirmed_command(command: Command, error: Option<&BmcError>) -> AttemptError {
+    let (what, advice) = match command {
+        Command::Interrupt => {
+            ("interrupt".to_owned(), "check the console and repeat the request if the system was not interrupted")
+        }
+        Command::ResetBmc(_) => (command.description(), "repeat the request if the BMC was not restarted"),
+        Command::Raw { .. } | Command::On | Command::Off | Command::SoftOff | Command::Boot(..) => {
+            (command.description(), "check what it changes and repeat the request if that has not changed")
+        }
+    };
+    let why = error.map(|error| format!(" ({error})")).unwrap_or_default();
+    let text = format!(
+        "the {what} was sent, but the BMC did not confirm it{why}; it may have been carried out and is not repeated; {advice}"
+    );
+    failure(Cause::BmcSilent, text).into()
 }
 
 /// What the journal says about a command that was sent.
@@ -245,6 +316,11 @@ fn attempt_error(error: BmcError) -> AttemptError {
 
 #[cfg(test)]
 mod tests {
+    use domain::{
+        generation::{Generation, Token},
+        power::BmcReset,
+    };
+
     use super::*;
 
     #[test]
@@ -264,6 +340,59 @@ mod tests {
         ] {
             let is_refused = matches!(outcome(&reply), Outcome::Refused(_));
             assert_eq!(is_refused, may_be_sent_again, "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_may_have_been_carried_out_before_a_crash_is_not_sent_again() {
+        let version = |generation| InstructionVersion {
+            token: Token::from_number(3),
+            generation: Generation::from_number(generation),
+        };
+        let reset = Command::ResetBmc(BmcReset::Cold);
+        let raw = Command::Raw { netfn: 6, command: 0x47 };
+        let refused = || Some(Outcome::Refused("busy".to_owned()));
+        // The command of the entry, its generation and outcome; the command that is due in generation 5.
+        for (written, generation, outcome, due, right, source) in [
+            (reset, 5, None, reset, true, "a crash between the journal and the outcome"),
+            (raw, 5, None, raw, true, "a crash between the journal and the outcome"),
+            (Command::Interrupt, 5, Some(Outcome::Unknown), Command::Interrupt, true, "no answer"),
+            (raw, 5, Some(Outcome::Unknown), raw, true, "no answer"),
+            (reset, 5, Some(Outcome::Done), reset, true, "done"),
+            (reset, 5, refused(), reset, false, "certainly without effect"),
+            (reset, 4, None, reset, false, "of an earlier instruction"),
+            (Command::On, 5, None, reset, false, "another command"),
+            (Command::ResetBmc(BmcReset::Warm), 5, None, reset, false, "another command"),
+        ] {
+            let entry = JournalEntry {
+                version: version(generation),
+                token: Token::from_number(3),
+                session: 7,
+                command: written.description(),
+                at: clock::now(),
+                outcome,
+            };
+            assert_eq!(may_have_been_sent(&entry, version(5), due), right, "{written:?}: {source}");
+        }
+        for command in [Command::Interrupt, reset, raw] {
+            let error = BmcError::Unknown("10.0.0.5:623".to_owned());
+            for error in [None, Some(&error)] {
+                let AttemptError::Stopped(Stopped::Failed(failure)) = unconfirmed_command(command, error) else {
+                    panic!("it is repeated");
+                };
+                let text = failure.text;
+                assert!(text.contains("may have been carried out and is not repeated"), "{text}");
+                assert_eq!(text.contains("10.0.0.5:623"), error.is_some(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_journal_names_a_raw_command_and_not_its_data() {
+        assert_eq!(Command::Raw { netfn: 6, command: 0x47 }.description(), "raw command 0x06 0x47");
+        assert_eq!(Command::ResetBmc(BmcReset::Warm).description(), "warm reset of the BMC");
+        for command in [Command::Interrupt, Command::ResetBmc(BmcReset::Cold), Command::Raw { netfn: 6, command: 1 }] {
+            assert!(command.is_sent_once(), "{command:?}");
         }
     }
 }

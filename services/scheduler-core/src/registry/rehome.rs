@@ -44,7 +44,7 @@ impl Registry {
         let rack = to.value.id;
         let life = Life { generation: held.life.value.generation.next(), ..held.life.value.clone() };
         // A requested power state must be reached before the move.
-        let mut intent = Intent { power: None, ..intent.clone() };
+        let mut intent = Intent { power: None, raw_data: None, ..intent.clone() };
         reseal_intent(&mut intent, node, from, rack, &self.sealer)?;
         let expected = self.mesh.as_member()?.expect(&key::rack(rack), Expect::Revision(to.revision));
         let mut change = self

@@ -356,7 +356,10 @@ const fn reached(target: PowerTarget) -> Option<Power> {
     match target {
         PowerTarget::On | PowerTarget::Booted { .. } | PowerTarget::SoftBooted { .. } => Some(Power::On),
         PowerTarget::Off | PowerTarget::SoftOff { .. } => Some(Power::Off),
-        PowerTarget::BootOrder { .. } | PowerTarget::Interrupted => None,
+        PowerTarget::BootOrder { .. }
+        | PowerTarget::Interrupted
+        | PowerTarget::BmcReset { .. }
+        | PowerTarget::RawCommand { .. } => None,
     }
 }
 

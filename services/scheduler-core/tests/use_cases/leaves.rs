@@ -379,7 +379,9 @@ impl PowerService for Leaves {
             | PowerTarget::Booted { .. }
             | PowerTarget::SoftBooted { .. }
             | PowerTarget::BootOrder { .. }
-            | PowerTarget::Interrupted => Power::On,
+            | PowerTarget::Interrupted
+            | PowerTarget::BmcReset { .. }
+            | PowerTarget::RawCommand { .. } => Power::On,
         };
         self.power(node, power, Some(Settled { generation, at, failure: None }));
         if target.boot().is_some_and(|boot| boot.device == BootDevice::Pxe) {

@@ -2,10 +2,12 @@
 
 use domain::{
     failure::Cause,
-    power::{BootDevice, Power, PowerTarget},
+    power::{BmcReset, BootDevice, Power, PowerTarget},
     provision::{Stage, State, Verb},
+    raw_command::RawCommand,
     service::Service,
 };
+use keyspace::seal::open_raw_data;
 use scheduler_core::{effect::power::boot_order, registry::wants_power};
 use scheduler_testing::RACK;
 use serde_json::json;
@@ -60,6 +62,47 @@ async fn power_that_is_not_reached_yet_is_shown_as_its_target() {
     lab.leaves.rejoin(Service::Power, &lab.endpoint);
     lab.has_settled(node).await;
     assert_eq!(lab.leaves.power_targets(node), [PowerTarget::Off], "only the last order counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_to_the_bmc_is_delivered_once_and_its_data_is_sealed_in_the_record() {
+    let lab = Lab::up().await;
+    lab.leaves.leave(Service::Power);
+    let node = lab.machine(1, State::Active).await;
+    let raw = RawCommand::parse("0x06 0x47 0x68 0x75 0x6e 0x74").unwrap();
+    let registry = &lab.app().registry;
+    registry.accept_power(&internal(), &lab.record(node), raw.clone()).await.unwrap();
+    let (intent, generation) = (lab.record(node).intent.value, lab.record(node).life.value.generation);
+    assert_eq!(intent.power, Some(raw.target()));
+    let stored = serde_json::to_string(&intent).unwrap();
+    assert!(!stored.contains("hunt") && !stored.contains("68756e74") && !stored.contains("104,117"), "{stored}");
+    let opened = open_raw_data(&registry.sealer, (RACK, node), &intent, generation).unwrap();
+    assert_eq!(opened.as_ref(), Some(raw.data()));
+    // A later request would replace it.
+    let cold = PowerTarget::BmcReset { reset: BmcReset::Cold };
+    for target in [PowerTarget::Off, cold, raw.target()] {
+        let refused = lab.order(node, target).await.unwrap_err();
+        assert!(refused.contains("an earlier request"), "{target:?}: {refused}");
+    }
+    let refused = lab.refusal(node, Verb::Undeploy).await;
+    assert!(refused.contains("an earlier request"), "{refused}");
+    assert_eq!(lab.shows(node, "target_power_state"), json!(null), "the power does not change");
+    lab.leaves.rejoin(Service::Power, &lab.endpoint);
+    lab.has_settled(node).await;
+    lab.order(node, cold).await.unwrap();
+    lab.has_settled(node).await;
+    assert_eq!(lab.leaves.power_targets(node), [raw.target(), cold]);
+    assert_eq!(lab.record(node).intent.value.raw_data, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_of_ipmi_is_refused_for_a_node_that_has_none() {
+    let lab = Lab::up().await;
+    let node = lab.machine(1, State::Active).await;
+    lab.change_intent(node, |intent| intent.driver = domain::driver::Driver::Redfish).await;
+    let refused = lab.order(node, PowerTarget::BmcReset { reset: BmcReset::Warm }).await.unwrap_err();
+    assert!(refused.contains("driver ipmi"), "{refused}");
+    assert!(lab.leaves.power_targets(node).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

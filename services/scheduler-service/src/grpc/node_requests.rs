@@ -2,10 +2,11 @@
 
 use domain::{
     net::{BmcAddr, MacAddr},
+    raw_command::RawCommand,
     secret::Secret,
 };
 use proto::{
-    api::v1::{CreateNodeRequest, Step, UpdateNodeRequest},
+    api::v1::{CreateNodeRequest, SendNodeRawCommandRequest, Step, UpdateNodeRequest},
     common::v1 as wire,
     convert::{
         Invalid,
@@ -22,6 +23,12 @@ const MAX_NAME_CHARS: usize = 63;
 /// Decodes a step of clean or service.
 pub(super) fn step(named: Step) -> domain::step::Step {
     domain::step::Step { interface: named.interface, step: named.step, args: serde_json::Map::new() }
+}
+
+/// Decodes a raw command.
+pub(super) fn raw_command(request: SendNodeRawCommandRequest) -> Result<RawCommand, Invalid> {
+    let raw = RawCommand::new(request.netfn, request.command, Secret::new(request.data));
+    raw.map_err(|why| Invalid::wrong("command", why))
 }
 
 /// Decodes a new node.

@@ -2,17 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::provision::Verb;
+use domain::{power::PowerTarget, provision::Verb, raw_command::BmcRequest};
 use futures::{StreamExt as _, stream::BoxStream};
 use keyspace::{key, view::News};
 use proto::{
     api::v1::{
         Boot, CreateNodeRequest, CreateNodeResponse, DeleteNodeRequest, DeleteNodeResponse, EnsureNodePowerRequest,
         EnsureNodePowerResponse, GetNodeRequest, GetNodeResponse, GetNodeTimelineRequest, GetNodeTimelineResponse,
-        ListNodesRequest, ListNodesResponse, Node, ProvisionNodeRequest, ProvisionNodeResponse, UpdateNodeRequest,
+        ListNodesRequest, ListNodesResponse, Node, ProvisionNodeRequest, ProvisionNodeResponse, ResetNodeBmcRequest,
+        ResetNodeBmcResponse, SendNodeRawCommandRequest, SendNodeRawCommandResponse, UpdateNodeRequest,
         UpdateNodeResponse, WatchNodeRequest, WatchNodeResponse, WatchNodesRequest, node_service_server::NodeService,
     },
-    convert::required,
+    convert::{Invalid, required},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,7 +21,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Shared,
-    node_requests::{Update, new_node, step, update},
+    node_requests::{Update, new_node, raw_command, step, update},
     pages::{Page, Position},
     show,
     watch::Stream,
@@ -120,8 +121,18 @@ impl Shared {
 
     async fn power(&self, context: &RequestContext, request: EnsureNodePowerRequest) -> Result<u64, Error> {
         let record = self.registry.named(&request.node)?;
-        let target = required("target", request.target)?.try_into()?;
+        let target: PowerTarget = required("target", request.target)?.try_into()?;
+        if target.is_ipmi_command() {
+            let why = "commands to the BMC have RPCs of their own: ResetNodeBmc and SendNodeRawCommand";
+            return Err(Invalid::wrong("target", why).into());
+        }
         Ok(self.registry.accept_power(context, &record, target).await?.number())
+    }
+
+    /// Accepts a command to the BMC.
+    async fn command(&self, context: &RequestContext, node: &str, to: impl Into<BmcRequest>) -> Result<u64, Error> {
+        let record = self.registry.named(node)?;
+        Ok(self.registry.accept_power(context, &record, to).await?.number())
     }
 
     async fn timeline(&self, name: &str) -> Result<GetNodeTimelineResponse, Error> {
@@ -206,6 +217,32 @@ impl NodeService for Shared {
         let change = async { Ok(EnsureNodePowerResponse { generation: self.power(&context, request).await? }) };
         // Of all instructions up to the last one it is settled when that is.
         let anew = || Ok(EnsureNodePowerResponse { generation: self.shown(&name)?.generation });
+        Ok(Response::new(self.once(&context, change, anew).await?))
+    }
+
+    async fn reset_node_bmc(&self, request: Request<ResetNodeBmcRequest>) -> Answer<ResetNodeBmcResponse> {
+        let context = RequestContext::read(&request, "ResetNodeBmc", request.get_ref())?;
+        let request = request.into_inner();
+        let reset = request.kind().try_into().map_err(Error::from)?;
+        let change = async {
+            let generation = self.command(&context, &request.node, PowerTarget::BmcReset { reset }).await?;
+            Ok(ResetNodeBmcResponse { generation })
+        };
+        let anew = || Ok(ResetNodeBmcResponse { generation: self.shown(&request.node)?.generation });
+        Ok(Response::new(self.once(&context, change, anew).await?))
+    }
+
+    async fn send_node_raw_command(
+        &self,
+        request: Request<SendNodeRawCommandRequest>,
+    ) -> Answer<SendNodeRawCommandResponse> {
+        let public = SendNodeRawCommandRequest { data: Vec::new(), ..request.get_ref().clone() };
+        let context = RequestContext::read(&request, "SendNodeRawCommand", &public)?;
+        let request = request.into_inner();
+        let raw = raw_command(request).map_err(Error::from)?;
+        let change =
+            async { Ok(SendNodeRawCommandResponse { generation: self.command(&context, &public.node, raw).await? }) };
+        let anew = || Ok(SendNodeRawCommandResponse { generation: self.shown(&public.node)?.generation });
         Ok(Response::new(self.once(&context, change, anew).await?))
     }
 

@@ -7,13 +7,15 @@ use proto::{
     api::v1::{
         AllocationSpec, CancelBulkRequest, CreateAllocationRequest, CreateBulkRequest, CreateImageRequest,
         CreateRackRequest, CreateWebhookRequest, DeleteAllocationRequest, DeleteImageRequest, DeleteNodeRequest,
-        DeleteWebhookRequest, GetNodeRequest, GetRackRequest, ListImagesRequest, ListNodesRequest, ListRacksRequest,
-        Node, NodeSelector, OperationPhase, PauseBulkRequest, ProvisionNodeRequest, ProvisionVerb, Rack,
-        ResumeBulkRequest, UpdateNodeRequest, UpdateRackRequest, UpdateWebhookRequest,
-        allocation_service_server::AllocationService as _, bulk_service_server::BulkService as _,
-        image_service_server::ImageService as _, node_service_server::NodeService as _,
-        rack_service_server::RackService as _, webhook_service_server::WebhookService as _,
+        DeleteWebhookRequest, EnsureNodePowerRequest, GetNodeRequest, GetRackRequest, ListImagesRequest,
+        ListNodesRequest, ListRacksRequest, Node, NodeSelector, OperationPhase, PauseBulkRequest, ProvisionNodeRequest,
+        ProvisionVerb, Rack, ResetNodeBmcRequest, ResumeBulkRequest, SendNodeRawCommandRequest, UpdateNodeRequest,
+        UpdateRackRequest, UpdateWebhookRequest, allocation_service_server::AllocationService as _,
+        bulk_service_server::BulkService as _, image_service_server::ImageService as _,
+        node_service_server::NodeService as _, rack_service_server::RackService as _,
+        webhook_service_server::WebhookService as _,
     },
+    common::v1::{BmcResetKind, PowerTarget, power_target},
     convert::mask::FieldMask,
 };
 use scheduler_testing::{TestNode, World};
@@ -257,4 +259,35 @@ async fn a_verb_returns_its_operation_and_the_node_shows_it_while_it_runs() {
     assert_eq!((operation.phase(), operation.node_name.as_str()), (OperationPhase::Verify, "n1"));
     assert!(operation.start_time.is_some() && operation.end_time.is_none());
     assert_eq!(node(&api, "n1").await.observed.unwrap().operation, Some(operation.clone()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_to_the_bmc_has_an_rpc_of_its_own_and_is_refused_with_the_reason() {
+    let (_world, api) = with_nodes(1, State::Active).await;
+    let before = node(&api, "n1").await;
+    let reset = |kind: BmcResetKind| Request::new(ResetNodeBmcRequest { node: "n1".to_owned(), kind: kind.into() });
+    let raw = |netfn, command, size| {
+        Request::new(SendNodeRawCommandRequest { node: "n1".to_owned(), netfn, command, data: vec![0; size] })
+    };
+    assert_invalid(api.reset_node_bmc(reset(BmcResetKind::Unspecified)).await, "kind");
+    assert_invalid(api.send_node_raw_command(raw(7, 1, 0)).await, "word 1");
+    assert_invalid(api.send_node_raw_command(raw(6, 256, 0)).await, "word 2");
+    assert_invalid(api.send_node_raw_command(raw(6, 1, 255)).await, "255 octets");
+    // EnsureNodePower is open to roles that may not command a BMC.
+    let cold = power_target::BmcReset { kind: BmcResetKind::Cold.into() };
+    let get_device_id = power_target::RawCommand { netfn: 6, command: 1 };
+    for target in [power_target::Target::BmcReset(cold), power_target::Target::RawCommand(get_device_id)] {
+        let target = Some(PowerTarget { target: Some(target) });
+        let request = EnsureNodePowerRequest { node: "n1".to_owned(), target };
+        assert_invalid(api.ensure_node_power(Request::new(request)).await, "SendNodeRawCommand");
+    }
+    // A node of fake-hardware has no BMC.
+    for refused in [
+        api.reset_node_bmc(reset(BmcResetKind::Cold)).await.map(drop).unwrap_err(),
+        api.send_node_raw_command(raw(6, 1, 0)).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!((refused.code(), reason(&refused).as_deref()), (Code::FailedPrecondition, Some("REFUSED")));
+        assert!(refused.message().contains("driver ipmi"), "{refused:?}");
+    }
+    assert_eq!(node(&api, "n1").await, before);
 }

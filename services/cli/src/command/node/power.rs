@@ -26,6 +26,13 @@ pub struct Power {
     /// Where power is wanted.
     #[arg(value_enum)]
     target: Target,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// How long a command to the BMC is waited for.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Wait {
     /// Return when it is accepted, without waiting for the BMC.
     #[arg(long)]
     no_wait: bool,
@@ -65,17 +72,28 @@ pub(super) async fn run(screen: &Screen, api: &Api, asked: Power) -> Result<(), 
     let before = answered(api.nodes().get_node(request).await?.into_inner().node)?;
     let request = EnsureNodePowerRequest { node: before.id.clone(), target: Some(asked.target.wire()) };
     let generation = once(request, async |request| api.nodes().ensure_node_power(request).await).await?.generation;
+    await_power(screen, api, before, generation, asked.wait).await
+}
+
+/// Waits until the instruction of this generation has ended, and shows its outcome. `before` is the node as it was.
+pub(super) async fn await_power(
+    screen: &Screen,
+    api: &Api,
+    before: Node,
+    generation: u64,
+    wait: Wait,
+) -> Result<(), Error> {
     let (name, begun) = (before.name.clone(), Instant::now());
-    let outcome = if asked.no_wait {
+    let outcome = if wait.no_wait {
         Outcome::Accepted(before)
     } else {
         let goal = Goal::Power { generation };
         let mut row = Board::new(screen, std::slice::from_ref(&name)).row(&name);
-        let ended = follow(api, &before.id, &goal, begun + asked.timeout, &mut row).await;
+        let ended = follow(api, &before.id, &goal, begun + wait.timeout, &mut row).await;
         row.end();
         Outcome::of(ended, begun.elapsed())
     };
-    let telling = Telling { api, state: word, timeout: asked.timeout };
+    let telling = Telling { api, state: word, timeout: wait.timeout };
     telling.tell(screen, &[(name, outcome)])
 }
 

@@ -1,6 +1,6 @@
 //! Records are sealed again while others write them.
 
-use domain::{driver::Driver, id::PortId, kernel_arguments::KernelArguments, net::MacAddr};
+use domain::{driver::Driver, generation::Generation, id::PortId, kernel_arguments::KernelArguments, net::MacAddr};
 use serde_json::json;
 
 use super::*;
@@ -8,7 +8,8 @@ use crate::{
     Change, Expect, Store,
     testing::{Call, CallKind, Delivery, MemoryEtcd},
     value::{
-        Bmc, Deployment, Incarnation, Intent, Ipmi, NodeSpec, Port, PortSpec, Rack, Stamped, WebhookSpec, set_bmc,
+        Bmc, Deployment, Incarnation, Intent, Ipmi, NodeSpec, Port, PortSpec, Rack, RawData, Stamped, WebhookSpec,
+        set_bmc,
     },
 };
 
@@ -32,11 +33,14 @@ fn intent(rack: RackId, node: NodeId, password: &[u8], sealer: &Sealer) -> Inten
     let password = sealer.seal(&Place::bmc_password(rack, node), password).unwrap();
     let key = Some(sealer.seal(&Place::bmc_key(rack, node), b"kg").unwrap());
     let (ipmi, user) = (Ipmi { key, ..Ipmi::default() }, "admin".to_owned());
+    let data = sealer.seal(&Place::raw_data(rack, node), b"raw").unwrap();
+    let raw_data = Some(RawData { generation: Generation::from_number(1), address: None, data });
     let files = ConfigDrive::from([("f".to_owned(), b"content".to_vec())]);
     let config_drive = Some(sealer.seal_files(&Place::config_drive(rack, node), &files).unwrap());
     Intent {
         bmc: Some(Bmc { address: "10.0.0.5:623".parse().unwrap(), user, password, ipmi, redfish: None }),
         deployment: Some(Deployment { image: domain::id::ImageId::new(Uuid::nil()), config_drive }),
+        raw_data,
         ..Intent::new("n".to_owned(), Driver::Ipmi, Timestamp::default())
     }
 }
@@ -102,6 +106,7 @@ async fn check_all_opens(store: &Store, sealer: &Sealer) {
         let bmc = intent.bmc.unwrap();
         assert_eq!(sealer.open(&Place::bmc_password(at, node), &bmc.password).unwrap().expose(), b"pass");
         assert_eq!(sealer.open(&Place::bmc_key(at, node), &bmc.ipmi.key.unwrap()).unwrap().expose(), b"kg");
+        assert_eq!(sealer.open(&Place::raw_data(at, node), &intent.raw_data.unwrap().data).unwrap().expose(), b"raw");
         let drive = intent.deployment.unwrap().config_drive.unwrap();
         assert_eq!(sealer.open_files(&Place::config_drive(at, node), &drive).unwrap()["f"], b"content");
         let spec = store.get(&key::node_spec(at, node)).await.unwrap().unwrap().value.spec;
