@@ -26,13 +26,14 @@ use service_kit::Host;
 /// A password that looks different in each encoding.
 const PASSWORD: &str = "canary/+? 1f7e&%pw";
 /// Secrets that a REST client writes, by where it writes them.
-const WRITTEN: [(&str, &str); 6] = [
+const WRITTEN: [(&str, &str); 7] = [
     ("driver_info", "canary/+? 2a9c&%di"),
     ("instance_info", "canary/+? 3b8d&%ii"),
     ("a Redfish password", "canary/+? 4c7e&%rf"),
     ("a config drive", "canary/+? 5d6f&%cd"),
     ("a webhook's secret", "canary/+? 6e5a&%wh, 32 octets.."),
     ("a token of Keystone", "canary/+?6f4b&%kt"),
+    ("a raw command's data", "canary/+? 8a2c&%rw"),
 ];
 /// End of the names of files with sealing keys.
 const SEALING_KEYS: &str = "sealing.keys";
@@ -63,6 +64,11 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Maximum number of octets of one frame that are searched.
 const MAX_UNPACKED_BYTES: u64 = 64 << 20;
 
+/// Octets as words of a raw command.
+fn hex_words(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:#04x}")).collect::<Vec<_>>().join(" ")
+}
+
 /// A secret in all its encodings.
 struct Canary {
     name: &'static str,
@@ -82,6 +88,8 @@ impl Canary {
         // As Rust prints octets, and as a JSON array, also within a longer one.
         let octets = secret.iter().map(u8::to_string).collect::<Vec<_>>();
         ways.extend([octets.join(", "), octets.join(",")].map(String::into_bytes));
+        // As a raw command of IPMI.
+        ways.push(hex_words(secret).into_bytes());
         // Within the base64 of a longer value it can start at three offsets; the middle part is the same.
         for before in [1, 2] {
             let shifted = STANDARD_NO_PAD.encode([&vec![0; before], secret].concat());
@@ -202,7 +210,7 @@ fn sealing_keys(folder: &Path) -> Result<Vec<Canary>> {
 
 /// Writes secrets by the REST API: into dictionaries, webhooks and config drives. Returns all answers.
 async fn write_secrets(api: &users::Api) -> Result<String> {
-    let [driver_info, instance_info, redfish, drive, webhook, token] = WRITTEN.map(|(_, secret)| secret);
+    let [driver_info, instance_info, redfish, drive, webhook, token, data] = WRITTEN.map(|(_, secret)| secret);
     let coded = STANDARD.encode(webhook);
     let said = std::cell::RefCell::new(String::new());
     let send = async |method: &str, path: &str, fields: &str, body: Value, status: u16| {
@@ -248,6 +256,15 @@ async fn write_secrets(api: &users::Api) -> Result<String> {
     let answer = raw::exchange(&api.address, request.as_bytes()).await?;
     ensure!(matches!(answer.statuses.as_slice(), [401 | 503]), "{}", answer.text);
     *said.borrow_mut() += &answer.text;
+    // Its BMC does not have the command, so that the node's error tells of it.
+    let raw_bytes = format!("0x06 0x47 0x02 0x02 {}", hex_words(data.as_bytes()));
+    let path = "nodes/n1/vendor_passthru?method=send_raw";
+    send("POST", path, "", json!({"raw_bytes": raw_bytes}), 202).await?;
+    let begun = tokio::time::Instant::now();
+    while !send("GET", "nodes/n1", "", Value::Null, 200).await?.contains("to raw command 0x06 0x47") {
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the raw command of n1 has no end");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     // A change that is refused is quoted in the error.
     let wrong = json!([{"op": "add", "path": "/driver_info/deep/password/x/y", "value": driver_info}]);
     send("PATCH", "nodes/f1", "", wrong, 400).await?;

@@ -13,10 +13,12 @@ use integration_tests::{
     machine::Spec,
     mesh::Options,
 };
+use proto::api::v1::GetNodeRequest;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use wire_ipmi::{
-    chassis::{Control, Power},
+    app::Reset,
+    chassis::{Control, Identify, Power},
     responder::machine::Change,
 };
 
@@ -91,6 +93,35 @@ impl<'f> Bed<'f> {
         all.iter().skip(from).filter_map(|mutation| control(mutation.change)).collect()
     }
 
+    /// Changes by the BMC since `from`.
+    fn changes(&self, from: usize) -> Vec<Change> {
+        self.machine().bmc.mutations().iter().skip(from).map(|mutation| mutation.change).collect()
+    }
+
+    /// Requests a raw command.
+    async fn send_raw(&self, raw: &str) -> Result<()> {
+        let path = "nodes/n1/vendor_passthru?method=send_raw";
+        let status = self.rest.status("POST", path, Some(json!({"raw_bytes": raw}))).await?;
+        ensure!(status == 202, "{status}");
+        Ok(())
+    }
+
+    /// Waits until the last command to the BMC has ended. Returns its failure.
+    async fn ended(&self) -> Result<Option<String>> {
+        let request = GetNodeRequest { node: "n1".to_owned() };
+        let mut api = self.fleet.mesh().api_of(1)?;
+        let until = Instant::now() + LONG;
+        loop {
+            let node = api.nodes.get_node(request.clone()).await?.into_inner().node.context("no node")?;
+            let observed = node.observed.context("nothing is observed")?;
+            if observed.power_settled_generation >= node.generation {
+                return Ok(observed.power_failure.map(|failure| failure.text));
+            }
+            ensure!(Instant::now() < until, "the command has no end");
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
     fn ipmitool(&self, words: &str) -> Result<String> {
         let address = self.machine().address.to_string();
         let mut all = vec!["ipmitool", "-I", "lanplus", "-C", "3", "-H", &address, "-U", USER, "-P", PASSWORD];
@@ -100,9 +131,14 @@ impl<'f> Bed<'f> {
 
     /// The stock command line: its output, or its error.
     fn baremetal(&self, words: &str) -> Result<Result<String, String>> {
+        self.baremetal_with(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// The same, with arguments that have spaces.
+    fn baremetal_with(&self, words: &[&str]) -> Result<Result<String, String>> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin/baremetal");
         let mut command = self.fleet.place().command(&program.display().to_string());
-        command.args(words.split_whitespace()).stdin(Stdio::null());
+        command.args(words).stdin(Stdio::null());
         command.envs([("OS_ENDPOINT", self.fleet.mesh().rest(1)?.as_str()), ("OS_AUTH_TYPE", "none")]);
         let output = command.output()?;
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).trim().to_owned();
@@ -240,6 +276,94 @@ async fn interrupt(bed: &Bed<'_>) -> Result<()> {
     ensure!(bed.told(begun) == [Control::Diagnostic; 2], "{:?}", bed.told(begun));
     bed.is("power_state", "power on").await?;
     tell(why);
+    Ok(())
+}
+
+#[test]
+fn a_bmc_is_reset_and_gets_raw_commands_once_by_the_stock_command_line() {
+    let fleet = Fleet::up("mbmc", 1, &Options::default()).unwrap();
+    fleet.run(async |_, fleet| command_bmc(&Bed::new(fleet).await?).await).unwrap();
+}
+
+const RESET: &str = "nodes/n1/vendor_passthru?method=bmc_reset";
+
+async fn command_bmc(bed: &Bed<'_>) -> Result<()> {
+    let methods = bed.baremetal("node passthru list n1")?.map_err(anyhow::Error::msg)?;
+    ensure!(methods.contains("bmc_reset") && methods.contains("send_raw"), "{methods}");
+    bed.power("power on", None).await?;
+
+    let begun = bed.changes(0).len();
+    bed.baremetal("node passthru call n1 bmc_reset --arg warm=true")?.map_err(anyhow::Error::msg)?;
+    ensure!(bed.ended().await?.is_none());
+    ensure!(bed.changes(begun) == [Change::Reset(Reset::Warm)], "{:?}", bed.changes(begun));
+    // The BMC restarts without an answer, and the next commands find it again.
+    bed.baremetal("node passthru call n1 bmc_reset --arg warm=false")?.map_err(anyhow::Error::msg)?;
+    ensure!(bed.ended().await?.is_none());
+    ensure!(bed.changes(begun) == [Reset::Warm, Reset::Cold].map(Change::Reset), "{:?}", bed.changes(begun));
+    let raw = ["node", "passthru", "call", "n1", "send_raw", "--arg", "raw_bytes=0x00 0x04 15"];
+    bed.baremetal_with(&raw)?.map_err(anyhow::Error::msg)?;
+    ensure!(bed.ended().await?.is_none());
+    ensure!(bed.changes(begun).last() == Some(&Change::Identify(Identify::Seconds(15))), "{:?}", bed.changes(begun));
+
+    // What the BMC does not have is reported with the code, and without the data.
+    bed.send_raw("0x06 0x47 0x02 0x02 0x68 0x75 0x6e 0x74").await?;
+    let why = bed.ended().await?.unwrap_or_default();
+    ensure!(why.contains("completion code 0xc1 to raw command 0x06 0x47") && !why.contains("0x68"), "{why}");
+    let shown = bed.show().await?["last_error"].to_string();
+    ensure!(
+        shown.contains("Async execution of send_raw failed with error: IPMI call failed: ") && shown.contains("0xc1"),
+        "{shown}"
+    );
+    tell(why);
+    // A command that is carried out and not answered is not repeated.
+    let begun = bed.changes(0).len();
+    bed.machine().bmc.follow(Script::new([Habit::Reboots(1)]));
+    bed.send_raw("chassis 4 7").await?;
+    let why = bed.ended().await?.unwrap_or_default();
+    ensure!(why.contains("raw command 0x00 0x04 was sent") && why.contains("may have been carried out"), "{why}");
+    ensure!(bed.changes(begun) == [Change::Identify(Identify::Seconds(7))], "{:?}", bed.changes(begun));
+    tell(why);
+
+    // A silent BMC is waited for; meanwhile the node is locked, as in Ironic.
+    bed.machine().bmc.follow(Script::new([Habit::Deaf(u32::MAX)]));
+    ensure!(bed.rest.status("POST", RESET, Some(json!({"warm": true}))).await? == 202);
+    for (method, path, body) in [
+        ("POST", RESET, json!({"warm": true})),
+        ("POST", "nodes/n1/vendor_passthru/send_raw", json!({"raw_bytes": "6 1"})),
+        ("PUT", "nodes/n1/states/power", json!({"target": "power off"})),
+        ("PUT", "nodes/n1/states/provision", json!({"target": "provide"})),
+    ] {
+        let status = bed.rest.status(method, path, Some(body)).await?;
+        ensure!(status == 409, "{method} {path}: {status}");
+    }
+    bed.machine().bmc.follow(Script::default());
+    ensure!(bed.ended().await?.is_none());
+    ensure!(bed.changes(begun).last() == Some(&Change::Reset(Reset::Warm)), "{:?}", bed.changes(begun));
+    bed.is("power_state", "power on").await?;
+    refused_commands(bed).await
+}
+
+/// Requests that are refused, and send nothing.
+async fn refused_commands(bed: &Bed<'_>) -> Result<()> {
+    let begun = bed.changes(0).len();
+    for (body, word) in [
+        (json!({}), "raw_bytes"),
+        (json!({"raw_bytes": ""}), "raw_bytes"),
+        (json!({"raw_bytes": "0x06"}), "at least two"),
+        (json!({"raw_bytes": "0x06 0x100"}), "word 2"),
+        (json!({"raw_bytes": "0x07 0x01"}), "word 1"),
+        (json!({"raw_bytes": "6 1 x"}), "word 3"),
+    ] {
+        let why = bed.refused("POST", "nodes/n1/vendor_passthru?method=send_raw", Some(body)).await?;
+        ensure!(why.contains(" 400: ") && why.contains(word), "{why}");
+    }
+    ensure!(bed.rest.status("POST", RESET, Some(json!({"warm": "tepid"}))).await? == 400);
+    ensure!(bed.rest.status("GET", RESET, None).await? == 400, "only POST");
+    let without = json!([{"op": "replace", "path": "/vendor_interface", "value": "no-vendor"}]);
+    bed.rest.ask("PATCH", "nodes/n1", Some(without)).await?;
+    let why = bed.refused("POST", RESET, Some(json!({"warm": true}))).await?;
+    ensure!(why.contains(" 400: "), "{why}");
+    ensure!(bed.changes(begun).is_empty(), "{:?}", bed.changes(begun));
     Ok(())
 }
 
