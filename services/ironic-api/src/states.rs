@@ -148,12 +148,11 @@ impl RestApi {
 
 /// The response to a request to the BMC of a node that was not accepted.
 pub(super) fn bmc_fault(node: &NodeView, ident: &str, error: &scheduler_core::Error) -> Error {
-    match error {
-        scheduler_core::Error::Refused(Refused::Busy { .. } | Refused::AwaitsPower) => {
-            text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default())
-        }
-        error => fault(ident, error),
+    let is_locked = matches!(error, scheduler_core::Error::Refused(Refused::Busy { .. } | Refused::AwaitsPower));
+    if is_locked {
+        return text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default());
     }
+    fault(ident, error)
 }
 
 /// Encodes a config drive for the node's `instance_info`.
