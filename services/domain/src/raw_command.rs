@@ -181,7 +181,8 @@ mod tests {
     #[test]
     fn a_command_is_read_as_ipmitool_reads_it() {
         // The text, and network function, command and data; ipmitool's `ipmi_raw_main` and `str2uchar`.
-        let table: [(&str, (u8, u8, &[u8])); 12] = [
+        type Row = (&'static str, (u8, u8, &'static [u8]));
+        let table: [Row; 12] = [
             ("0x00 0x01", (0, 1, &[])),
             ("0x06 0x02", (6, 2, &[])),
             ("6 1", (6, 1, &[])),

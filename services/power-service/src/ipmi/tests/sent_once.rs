@@ -26,6 +26,9 @@ async fn session_with(host: &Host, reaction: fn() -> Reaction) -> (IpmiSession, 
     (session, received, address)
 }
 
+/// What a BMC does, the word for the reply, and a text: the source, or what the reply says.
+type Row = (fn() -> Reaction, &'static str, &'static str);
+
 /// What a reply says, in a word.
 fn word(reply: &Result<Reply, BmcError>) -> &'static str {
     match reply {
@@ -40,7 +43,7 @@ fn word(reply: &Result<Reply, BmcError>) -> &'static str {
 #[tokio::test]
 async fn a_bmc_that_does_not_answer_its_reset_restarts_and_one_that_refuses_it_does_not() {
     // IPMI 2.0 Table 5-2; §20.2 and §20.3 say nothing about an answer before the restart.
-    let table: [(fn() -> Reaction, &str, &str); 8] = [
+    let table: [Row; 8] = [
         (|| Reaction::Regular, "done", "answers first"),
         (|| Reaction::Nothing, "done", "is gone before it answers"),
         (|| Reaction::Restart, "done", "ends its sessions before it answers"),
@@ -84,7 +87,7 @@ async fn the_reset_of_a_bmc_needs_an_administrator() {
 
 #[tokio::test]
 async fn a_raw_command_is_sent_as_it_is_and_once_whatever_the_bmc_answers() {
-    let table: [(fn() -> Reaction, &str, &str); 9] = [
+    let table: [Row; 9] = [
         (|| Reaction::Code(0x00), "done", ""),
         (|| Reaction::Code(0xc1), "never", "completion code 0xc1 to raw command 0x06 0x47"),
         (|| Reaction::Code(0xc7), "never", "completion code 0xc7"),
