@@ -150,6 +150,12 @@ impl Interface {
         matrix::existing(self)
     }
 
+    /// Returns whether an agent does the work of an implementation of the interface.
+    #[must_use]
+    pub fn needs_agent(self, implementation: &str) -> bool {
+        matrix::needs_agent(self, implementation)
+    }
+
     const fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -231,6 +237,30 @@ mod tests {
         for (driver, management) in Driver::SERVED.iter().flat_map(all) {
             assert!(driver.carries_out(Interface::Management, management), "{driver} {management}");
             assert!(boot_devices(management).contains(&BootDevice::Pxe), "{management}");
+        }
+    }
+
+    #[test]
+    fn a_node_without_a_machine_has_the_interfaces_of_an_agent_that_machines_have() {
+        for (driver, interface, name, is_carried_out, needs_agent) in [
+            (Driver::FakeHardware, Interface::Deploy, "fake", true, false),
+            (Driver::FakeHardware, Interface::Deploy, "direct", true, true),
+            (Driver::FakeHardware, Interface::Deploy, "autodetect", true, true),
+            (Driver::FakeHardware, Interface::Deploy, "custom-agent", false, false),
+            (Driver::FakeHardware, Interface::Deploy, "ramdisk", false, false),
+            (Driver::FakeHardware, Interface::Deploy, "noop", false, false),
+            (Driver::FakeHardware, Interface::Inspect, "agent", true, true),
+            (Driver::FakeHardware, Interface::Inspect, "fake", true, false),
+            (Driver::FakeHardware, Interface::Inspect, "no-inspect", true, false),
+            (Driver::FakeHardware, Interface::Raid, "agent", false, false),
+            (Driver::FakeHardware, Interface::Rescue, "agent", false, false),
+            (Driver::Ipmi, Interface::Deploy, "direct", true, true),
+            (Driver::Ipmi, Interface::Deploy, "fake", false, false),
+            (Driver::Redfish, Interface::Inspect, "agent", true, true),
+            (Driver::ManualManagement, Interface::Inspect, "fake", false, false),
+        ] {
+            let (carried_out, agent) = (driver.carries_out(interface, name), interface.needs_agent(name));
+            assert_eq!((carried_out, agent), (is_carried_out, needs_agent), "{driver} {interface} {name}");
         }
     }
 

@@ -11,10 +11,11 @@ use std::time::Duration;
 pub use self::thing::{Thing, Waiting};
 
 use crate::{
+    driver::{Driver, Interface},
     failure::{Cause, Failure},
     generation::Generation,
     power::{Boot, BootDevice, BootMode, BootPersistence, PowerTarget},
-    provision::{Event, Stage, State},
+    provision::{Event, Phase, Stage, State},
     step_plan::{NextStep, StepPlan},
     time::Timestamp,
 };
@@ -64,6 +65,24 @@ pub enum Executor {
     Agent,
     /// Nothing: there is no machine (driver `fake-hardware`), and its work is simulated by waiting.
     Fake,
+    /// A program that calls as the agent of a node without a machine (driver `fake-hardware`) would. Nothing boots it.
+    StandIn,
+}
+
+impl Executor {
+    /// Returns what executes the work of a phase on a node with a driver. `chosen` returns the node's implementation of an
+    /// interface.
+    #[must_use]
+    pub fn of<'n>(driver: Driver, phase: Phase, chosen: impl Fn(Interface) -> Option<&'n str>) -> Self {
+        match driver {
+            Driver::Ipmi | Driver::ManualManagement | Driver::Redfish => Self::Agent,
+            Driver::FakeHardware => {
+                let needs_agent =
+                    |interface: Interface| chosen(interface).is_some_and(|name| interface.needs_agent(name));
+                if phase.interface().is_some_and(needs_agent) { Self::StandIn } else { Self::Fake }
+            }
+        }
+    }
 }
 
 /// Intended state of the node, and the settings that its operation depends on.
@@ -189,7 +208,7 @@ pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timest
         | State::Servicing { stage }
         | State::Unrescuing { stage } => match stage {
             Stage::Work if desired.step_plan.next != NextStep::Undivided => at.next_step(),
-            Stage::Boot if desired.executor == Executor::Fake && desired.step_plan.next == NextStep::AwaitService => {
+            Stage::Boot if desired.executor != Executor::Agent && desired.step_plan.next == NextStep::AwaitService => {
                 at.await_service()
             }
             Stage::Prepare | Stage::Boot | Stage::Work if desired.executor == Executor::Fake => at.simulate(stage),
@@ -284,20 +303,26 @@ impl Moment<'_> {
             return self.give_up(Cause::ImageSlow, text);
         }
         let images = self.pursue(&Goal::new(&observed.images, Act::EnsureImages, limit), Event::Prepared);
-        if !matches!(images, Plan::Step(Event::Prepared, _)) {
+        // Nothing boots a stand-in, so the pxe-service has no part in it.
+        if !matches!(images, Plan::Step(Event::Prepared, _)) || self.desired.executor == Executor::StandIn {
             return images;
         }
         self.pursue(&Goal::new(&observed.boot, Act::EnsureBoot, limit), Event::Prepared)
     }
 
     fn boot(&self) -> Plan {
-        if self.observed.agent_bound.is_some() {
+        let has_called = self.observed.agent_bound.is_some();
+        // Nothing boots a stand-in, so it can call before the power is on.
+        if has_called && self.desired.executor != Executor::StandIn {
             return Plan::Step(Event::Called, None);
         }
         let on = match self.power_reached(self.booted(BootDevice::Pxe, false)) {
             Ok(at) => at,
             Err(plan) => return plan,
         };
+        if has_called {
+            return Plan::Step(Event::Called, None);
+        }
         let progress = self.observed.last_mark.map_or(on, |mark| mark.max(on));
         let lost_at = self.power_lost_at(progress);
         let mut waiting = self.waiting(Thing::Agent, progress, self.limits.boot);

@@ -95,6 +95,14 @@ impl Step {
         self.reserved().is_none() && !self.awaits_service()
     }
 
+    /// Returns whether the step is simulated on a node without a machine (`fake-hardware`) whose other steps a stand-in for
+    /// an agent executes: those of the deploy interface are the agent's, and the other interfaces are simulated, as in
+    /// Ironic.
+    #[must_use]
+    pub fn is_simulated_beside_agent(&self, phase: Phase) -> bool {
+        self.is_work() && self.interface != "deploy" && self.is_supported(Driver::FakeHardware, phase)
+    }
+
     /// Returns the interface that the step belongs to. `None` for a reserved step, or if there is no such interface.
     #[must_use]
     pub fn interface(&self) -> Option<Interface> {

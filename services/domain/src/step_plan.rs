@@ -26,6 +26,9 @@ pub enum NextStep {
     AwaitService,
     /// This many consecutive steps, sent together to the executor of the node's work.
     Work(usize),
+    /// This many consecutive steps that are simulated although an agent executes others: those of the interfaces of a node
+    /// without a machine.
+    Simulated(usize),
     /// All steps are complete.
     Done,
 }
@@ -37,7 +40,7 @@ impl NextStep {
         match self {
             Self::Undivided | Self::Done => 0,
             Self::Hold | Self::Pause(_) | Self::Power(_) | Self::AwaitService => 1,
-            Self::Work(steps) => steps,
+            Self::Work(steps) | Self::Simulated(steps) => steps,
         }
     }
 }
@@ -69,7 +72,7 @@ impl StepPlan {
     pub const fn skips_boot(&self) -> bool {
         match self.next {
             NextStep::Undivided => false,
-            NextStep::Work(_) => !self.ramdisk,
+            NextStep::Work(_) | NextStep::Simulated(_) => !self.ramdisk,
             NextStep::Hold | NextStep::Pause(_) => !self.ramdisk || !self.agent_continues,
             NextStep::Power(_) | NextStep::AwaitService | NextStep::Done => true,
         }
@@ -83,20 +86,24 @@ impl StepPlan {
     }
 }
 
-/// Returns what follows once the first `completed` of these steps are complete.
+/// Returns what follows once the first `completed` of these steps are complete. `is_simulated` decides which steps are
+/// simulated although the node's work has another executor.
 #[must_use]
-pub fn next_step(steps: &[Step], completed: usize) -> NextStep {
+pub fn next_step(steps: &[Step], completed: usize, is_simulated: impl Fn(&Step) -> bool) -> NextStep {
     if steps.is_empty() {
         return NextStep::Undivided;
     }
     let rest = steps.get(completed..).unwrap_or_default();
-    match rest.first() {
-        None => NextStep::Done,
-        Some(first) if first.awaits_service() => NextStep::AwaitService,
-        Some(first) => first
-            .reserved()
-            .map_or_else(|| NextStep::Work(rest.iter().take_while(|step| step.is_work()).count()), NextStep::from),
+    let Some(first) = rest.first() else { return NextStep::Done };
+    if first.awaits_service() {
+        return NextStep::AwaitService;
     }
+    if let Some(reserved) = first.reserved() {
+        return reserved.into();
+    }
+    let simulated = is_simulated(first);
+    let count = rest.iter().take_while(|step| step.is_work() && is_simulated(step) == simulated).count();
+    if simulated { NextStep::Simulated(count) } else { NextStep::Work(count) }
 }
 
 #[cfg(test)]
@@ -104,6 +111,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::provision::Phase;
 
     fn step(name: &str, args: serde_json::Value) -> Step {
         Step { interface: "deploy".to_owned(), step: name.to_owned(), args: serde_json::from_value(args).unwrap() }
@@ -122,7 +130,7 @@ mod tests {
         ];
         let (mut completed, mut found) = (0, vec![]);
         loop {
-            let next = next_step(&steps, completed);
+            let next = next_step(&steps, completed, |_| false);
             found.push(next);
             if next == NextStep::Done {
                 break;
@@ -139,7 +147,33 @@ mod tests {
             NextStep::Done,
         ];
         assert_eq!(found, wanted);
-        assert_eq!(next_step(&[], 0), NextStep::Undivided);
+        assert_eq!(next_step(&[], 0, |_| false), NextStep::Undivided);
+    }
+
+    #[test]
+    fn steps_that_are_simulated_and_those_of_the_agent_are_told_apart() {
+        let of = |interface: &str, name: &str| Step { interface: interface.to_owned(), ..step(name, json!({})) };
+        let steps = [
+            of("bios", "apply_configuration"),
+            of("raid", "create_configuration"),
+            of("deploy", "erase_devices"),
+            of("bios", "unknown"),
+            of("firmware", "update"),
+            of("power", "reboot"),
+            of("vendor", "trigger_servicewait"),
+        ];
+        let simulated = |step: &Step| step.is_simulated_beside_agent(Phase::ManualClean);
+        for (completed, right) in [
+            (0, NextStep::Simulated(2)),
+            (2, NextStep::Work(2)),
+            (4, NextStep::Simulated(1)),
+            (5, NextStep::Power(PowerTarget::Booted { boot: None })),
+            (6, NextStep::AwaitService),
+            (7, NextStep::Done),
+        ] {
+            assert_eq!(next_step(&steps, completed, simulated), right, "{completed}");
+        }
+        assert_eq!(next_step(&steps, 0, |_| false), NextStep::Work(5), "an agent that has them all");
     }
 
     #[test]

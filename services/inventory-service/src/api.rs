@@ -46,11 +46,11 @@ impl InventoryService for Api {
         &self,
         request: Request<AnswerAgentRequest>,
     ) -> Result<Response<AnswerAgentResponse>, Status> {
-        let AnswerAgentRequest { minor_version, path, pairs, body, base } = request.into_inner();
+        let AnswerAgentRequest { minor_version, path, pairs, body, base, local } = request.into_inner();
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         let version = u16::try_from(minor_version).ok().and_then(Version::new);
         let call = AgentCall {
-            origin: Origin::Scheduler,
+            origin: Origin::Scheduler { local },
             version: version.ok_or_else(|| Error::from(Invalid::Missing("minor_version")))?,
             path,
             pairs: pairs.into_iter().map(|pair| (pair.name, pair.value)).collect(),

@@ -5,6 +5,7 @@
 //! (hexadecimal). It is returned by the first lookup of a boot only. Results are stored like those of our own agent.
 
 mod agent_client;
+mod callers;
 pub(crate) mod http;
 mod inspection;
 mod report;
@@ -18,14 +19,14 @@ use keyspace::{
     key::Scope,
     seal::Place,
     store::Versioned,
-    value::{AgentSeen, AgentWork, BootDecision, ExtraFields, Protocol},
+    value::{AgentSeen, AgentWork, BootDecision, ExtraFields, Protocol, Work},
 };
 use mesh::WorkGuard;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use service_kit::{
     clock,
-    outbound_http::{Outbound, Purpose},
+    outbound_http::Outbound,
     status::{Failure as _, Kind, chain},
 };
 use sha2::{Digest as _, Sha256};
@@ -55,7 +56,10 @@ pub(crate) enum Origin {
     /// From this address, to the listener on the provisioning network.
     Network(IpAddr),
     /// Through the REST API of a scheduler, whose configuration allows it.
-    Scheduler,
+    Scheduler {
+        /// Whether it came to that API over loopback, and not through a proxy.
+        local: bool,
+    },
 }
 
 /// A call of an agent, parsed as far as possible without the node.
@@ -117,6 +121,11 @@ struct PendingBoot {
 impl PendingBoot {
     const fn generation(&self) -> Generation {
         self.decision.value.generation
+    }
+
+    /// Returns whether the node has no machine, so that a stand-in for an agent calls.
+    fn is_stand_in(&self) -> bool {
+        self.decision.value.protocol == Protocol::StandIn
     }
 }
 
@@ -210,11 +219,16 @@ impl Ironic {
         let guard = self.begin_work(&booting)?;
         self.bind(&guard, &booting).await?;
         self.agents.heartbeats.record(node);
+        if booting.is_stand_in() && booting.decision.value.work == Work::Inspect {
+            // It sends its report when it wants to, as to Ironic.
+            return Ok(AgentResponse { status: 202, body: None });
+        }
         if self.agents.mesh.view().get(&key::agent(self.agents.rack, node)).is_some_and(|agent| {
             agent.value.generation == booting.generation() && agent.value.is_at_work(&booting.decision.value)
         }) {
-            let peer = Peer { url: beat.callback_url, certificate: beat.agent_verify_ca };
-            self.check_callback(node, &peer)?;
+            let peer =
+                Peer { url: beat.callback_url, certificate: beat.agent_verify_ca, is_stand_in: booting.is_stand_in() };
+            self.check_callback(call.origin, node, &peer)?;
             self.start_session(guard, booting, peer);
         }
         Ok(AgentResponse { status: 202, body: None })
@@ -224,7 +238,7 @@ impl Ironic {
     /// The response to other callers is that there is no such node.
     fn check_origin(&self, call: &AgentCall, node: NodeId) -> Result<(), CallError> {
         match call.origin {
-            Origin::Scheduler => Ok(()),
+            Origin::Scheduler { .. } => Ok(()),
             Origin::Network(address) if self.is_own_address(node, address) => Ok(()),
             Origin::Network(address) => {
                 metrics::hello("wrong address");
@@ -241,36 +255,20 @@ impl Ironic {
         own.any(|own| address.to_canonical() == own)
     }
 
-    /// Returns whether the machine asked for an address after it was switched on for this boot. Until then it does not run
-    /// an agent of this boot.
+    /// Returns whether the node was booted for this decision. Until then no agent of this boot runs.
     fn has_booted(&self, booting: &PendingBoot) -> bool {
-        let seen = self.agents.mesh.view().get(&key::pxe(self.agents.rack, booting.node));
-        seen.is_some_and(|seen| seen.value.generation == booting.generation() && seen.value.exchange_at.is_some())
+        let (view, rack) = (self.agents.mesh.view(), self.agents.rack);
+        let pxe = view.get(&key::pxe(rack, booting.node)).map(|read| read.value);
+        let life = view.get(&key::life(rack, booting.node));
+        life.is_some_and(|life| callers::has_booted(&booting.decision.value, life.value.state, pxe.as_ref()))
     }
 
-    /// Checks that the callback URL is at an address that we assigned to the machine, and that the agent can be called
-    /// there over TLS with the certificate of its heartbeat.
-    fn check_callback(&self, node: NodeId, peer: &Peer) -> Result<(), Wire> {
-        let refused =
-            |why: &str| Err(Class::Invalid.error(format!("The callback_url {:?} is refused: {why}", peer.url)));
-        if let Err(error) = domain::url_text::check(&peer.url) {
-            return refused(&error.to_string());
-        }
-        let Some((host, port)) = agent_client::host(&peer.url) else {
-            return refused("its host must be an IPv4 address");
-        };
-        if !self.is_own_address(node, host.into()) {
-            return refused("it is not an address assigned to the machine");
-        }
-        if self.outbound.policy().check(Purpose::AgentCallback, host.into(), port).is_err() {
-            return refused("its host is not an address of a machine");
-        }
-        if !peer.is_over_tls() {
-            return refused(
-                "agents are called over https only, with the certificate in agent_verify_ca; the agent's option enable_auto_tls must be on",
-            );
-        }
-        Ok(())
+    /// Checks that the agent may be called at the URL of its heartbeat.
+    fn check_callback(&self, origin: Origin, node: NodeId, peer: &Peer) -> Result<(), Wire> {
+        let refused = |why: &str| Class::Invalid.error(format!("The callback_url {:?} is refused: {why}", peer.url));
+        domain::url_text::check(&peer.url).map_err(|error| refused(&error.to_string()))?;
+        let is_own = |address| self.is_own_address(node, address);
+        callers::check_callback(peer, origin, is_own, self.outbound.policy()).map_err(refused)
     }
 
     /// Returns the node that is booting such an agent, by its id or by the MAC address of a port.
@@ -291,8 +289,9 @@ impl Ironic {
     /// Returns the last boot of a node if its agent uses Ironic's protocol.
     fn last_boot(&self, node: NodeId) -> Option<PendingBoot> {
         let decision = self.agents.mesh.view().get(&key::boot(self.agents.rack, node));
-        let decision = decision.filter(|read| read.value.protocol == Protocol::Ironic)?;
-        Some(PendingBoot { node, decision })
+        let booting = PendingBoot { node, decision: decision.filter(|read| read.value.protocol.is_ironics())? };
+        let intent = self.agents.mesh.view().get(&key::intent(self.agents.rack, node))?.value;
+        callers::has_protocol_of(&booting.decision.value, intent.driver).then_some(booting)
     }
 
     /// Returns whether the result of the boot is still awaited.

@@ -10,7 +10,7 @@ use wire_ironic::{
     query,
 };
 
-use super::{ApiRequest, RestApi, fault::fault, response::ApiResponse};
+use super::{ApiRequest, RestApi, config::RestAgents, fault::fault, response::ApiResponse};
 
 /// Response to agents where the API does not pass their calls on.
 const NOT_PASSED_ON: &str = "Calls of agents are answered by the inventory-service of the node's rack (inventory.ironic), \
@@ -76,6 +76,7 @@ impl RestApi {
                 .collect(),
             body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
             base: request.base.clone(),
+            local: self.agents == RestAgents::Loopback,
         };
         let mut client =
             InventoryServiceClient::new(line).max_encoding_message_size(wire_ironic::limits::MAX_INSPECTION_BODY_BYTES);

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
-    driver::Driver,
     id::{ImageId, NodeId},
     image::{
         Digest, Encoding, Image, Purpose,
         checksum::{self, ChecksumError},
         format::{Description, ImageFormatError, file_name},
     },
+    plan::Executor,
+    provision::Phase,
     url_text::{self, UrlTextError},
 };
 use keyspace::{
     seal::{Place, open_value},
-    value::{ConfigDrive as Files, Deployment, ExtraFields, InstanceInfo},
+    value::{ConfigDrive as Files, Deployment, ExtraFields, InstanceInfo, NodeSpec},
 };
 use serde_json::{Map, Value, json};
 use service_kit::status::chain;
@@ -121,7 +122,8 @@ impl RestApi {
         node: &NodeView,
         drive: Option<&ConfigDrive>,
     ) -> Result<Option<Deployment>, Error> {
-        if record.intent.value.driver == Driver::FakeHardware {
+        let driver = record.intent.value.driver;
+        if NodeSpec::executor(Some(node.spec()), driver, Phase::Deploy) == Executor::Fake {
             return Ok(None);
         }
         let refused = |why: InvalidDeployment| {
@@ -131,7 +133,7 @@ impl RestApi {
         let empty = ExtraFields::new();
         let info = InstanceInfo::of(node.spec().instance_info.as_ref().unwrap_or(&empty));
         // Also a rule of `Registry::accept`; here it precedes the downloads and the registration of the image.
-        driver_info::check_disks(record.intent.value.driver, node.spec())?;
+        driver_info::check_disks(driver, node.spec())?;
         let image = match source(info).map_err(refused)? {
             Source::Registered(name) => {
                 let found = self.app.registry.image_named(&name);
@@ -274,8 +276,6 @@ fn unpack(text: &str) -> Result<Files, InvalidDeployment> {
 
 #[cfg(test)]
 mod tests {
-    use keyspace::value::NodeSpec;
-
     use super::*;
     use crate::test_node::node;
 

@@ -79,7 +79,7 @@ impl RestApi {
         let verb = of.verb(|verb| registry.decide(&record, verb, &[]))?;
         let runbook = self.runbook(request, provision_request, &shown)?;
         let arguments = of.arguments(verb)?;
-        let steps = self.requested_steps(verb, runbook, &arguments, (&shown, &record))?;
+        let steps = self.requested_steps(verb, runbook, &arguments, &shown)?;
         registry.decide(&record, domain_verb(verb), &steps).map_err(|refused| of.refusal(verb, refused))?;
         step_requests::check(&steps, &record)?;
         let mut provision = Provision { steps, ..Provision::default() };

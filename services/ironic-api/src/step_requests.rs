@@ -4,12 +4,14 @@
 use domain::{
     driver::Driver,
     id::NodeId,
+    plan::Executor,
+    provision::Phase,
     step::{ReservedStep, Step},
     step_plan::MAX_PAUSE,
 };
 use keyspace::{
     seal::has_sealed,
-    value::{DeployTemplateSpec, InstanceInfo, RunbookSpec, StepSpec},
+    value::{DeployTemplateSpec, InstanceInfo, NodeSpec, RunbookSpec, StepSpec},
 };
 use serde_json::{Map, Value};
 use wire_ironic::{
@@ -38,15 +40,16 @@ impl RestApi {
         verb: Verb,
         runbook: Option<Vec<verb::Step>>,
         arguments: &Arguments,
-        (node, record): (&NodeView, &Record),
+        node: &NodeView,
     ) -> Result<Vec<Step>, Error> {
         let steps = match (verb, runbook) {
             (Verb::Active | Verb::Rebuild, _) => {
                 let templates = self.templates(node);
                 templates.iter().try_for_each(|steps| check_core(node.node, steps, OF_TEMPLATES))?;
                 check_core(node.node, &arguments.steps, OF_REQUEST)?;
+                let executor = NodeSpec::executor(Some(node.spec()), node.intent.driver, Phase::Deploy);
                 let is_requested = templates.iter().chain([&arguments.steps]).any(|steps| !steps.is_empty());
-                let steps = order_deploy_steps(image_step(record), templates, arguments.steps.clone());
+                let steps = order_deploy_steps(image_step(executor), templates, arguments.steps.clone());
                 if is_requested && steps.is_empty() {
                     return Err(invalid_deployment(node.node, "No deploy steps returned by the driver"));
                 }
@@ -111,10 +114,10 @@ fn stored(step: &StepSpec) -> verb::Step {
 }
 
 /// Returns the step that writes the image. Other steps are ordered around it.
-fn image_step(record: &Record) -> verb::Step {
-    let (step, priority) = match record.intent.value.driver {
-        Driver::FakeHardware => ("deploy", 100),
-        Driver::Ipmi | Driver::ManualManagement | Driver::Redfish => (WRITE_IMAGE, 80),
+fn image_step(executor: Executor) -> verb::Step {
+    let (step, priority) = match executor {
+        Executor::Fake => ("deploy", 100),
+        Executor::Agent | Executor::StandIn => (WRITE_IMAGE, 80),
     };
     verb::Step {
         interface: "deploy".to_owned(),

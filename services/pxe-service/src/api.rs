@@ -36,8 +36,9 @@ impl Api {
             .decision(node)
             .filter(|decision| decision.generation == version.generation)
             .ok_or(Error::NotYetSeen(node))?;
-        self.prefetch(&decision.kernel).await?;
-        self.prefetch(&decision.ramdisk).await?;
+        for file in decision.boot_files() {
+            self.prefetch(file).await?;
+        }
         let claim = rack.mesh.claim(&guard).await?;
         let mut journal = JournalWriter::read(&rack.mesh, claim).await?;
         let before = journal.record().highest;

@@ -77,7 +77,7 @@ impl Files {
         let mut due = self.decisions();
         loop {
             for decision in due.drain(..) {
-                for file in [&decision.kernel, &decision.ramdisk] {
+                for file in decision.boot_files() {
                     if let Err(error) = self.get(file).await {
                         // The fetch is repeated when a machine requests the file.
                         tracing::debug!(error = %service_kit::status::chain(&error), "cannot prefetch a boot file");

@@ -94,20 +94,23 @@ async fn node_file(
     wanted: NodeFile,
     path: &BootPath,
 ) -> Result<ServedFile, FileError> {
-    let Some(decision) = &known.decision else {
-        return Err(FileError { status: StatusCode::NOT_FOUND, why: "the node boots from its disk".to_owned() });
-    };
+    let from_disk = || FileError { status: StatusCode::NOT_FOUND, why: "the node boots from its disk".to_owned() };
+    let decision = known.decision.as_ref().ok_or_else(from_disk)?;
     let boot = Some((known.node, decision.generation));
     let content = match wanted {
         NodeFile::Script => {
             Bytes::from(boot::render_script(known.mac, decision, &replicas(context), &context.rack.ironic_endpoints()))
         }
-        NodeFile::Kernel => {
-            context.files.get(&decision.kernel).await.map_err(|error| file_missing(context, boot, &error))?
-        }
-        NodeFile::Ramdisk => {
-            context.files.get(&decision.ramdisk).await.map_err(|error| file_missing(context, boot, &error))?
-        }
+        NodeFile::Kernel => context
+            .files
+            .get(decision.kernel.as_ref().ok_or_else(from_disk)?)
+            .await
+            .map_err(|error| file_missing(context, boot, &error))?,
+        NodeFile::Ramdisk => context
+            .files
+            .get(decision.ramdisk.as_ref().ok_or_else(from_disk)?)
+            .await
+            .map_err(|error| file_missing(context, boot, &error))?,
         NodeFile::Token => token(context, known)?,
     };
     Ok(ServedFile { content, path: path.clone(), boot })

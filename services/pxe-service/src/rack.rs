@@ -10,7 +10,7 @@ use keyspace::{
     View,
     key::{self, Parsed, Scope},
     store::Versioned,
-    value::{self, BootDecision, Network, Port, PxeSeen},
+    value::{self, BootDecision, Network, Port, Protocol, PxeSeen},
 };
 use mesh::{Joined, Mesh};
 use wire_dhcp::Hardware;
@@ -93,7 +93,9 @@ impl Rack {
     }
 
     pub(crate) fn decision(&self, node: NodeId) -> Option<BootDecision> {
-        self.view().get(&key::boot(self.id, node)).map(|read| read.value)
+        let decision = self.view().get(&key::boot(self.id, node)).map(|read| read.value);
+        // Nothing boots a stand-in for an agent.
+        decision.filter(|decision| decision.protocol != Protocol::StandIn)
     }
 
     /// Returns the decision stored at this path.

@@ -7,6 +7,7 @@ use domain::{
     driver::{Driver, Interface},
     failure::{Cause, Failure},
     id::NodeId,
+    plan::Executor,
     provision::{Event, NetworkBoot, NodeFacts, Phase, Refused, State, Support, Verb, step},
     step::{self, Step},
 };
@@ -147,13 +148,18 @@ impl Registry {
         request: Provision,
     ) -> Result<(), Error> {
         let Provision { mut steps, ramdisk, deployment, spec } = request;
+        let key = key::node_spec(record.rack, record.node);
+        let read = self.view().get(&key);
         let size = stored_size(&steps);
         if size > MAX_STEPS_BYTES {
             let why = format!("{} KiB together; at most {}", size >> 10, MAX_STEPS_BYTES >> 10);
             return Err(Invalid::wrong("steps", why).into());
         }
         let intent = &record.intent.value;
-        if matches!(verb, Verb::Deploy | Verb::Rebuild) && intent.ironic_ramdisk.is_none() {
+        let specified = read.as_ref().map(|read| &read.value.spec);
+        let executor = |phase| NodeSpec::executor(specified, intent.driver, phase);
+        let agent_has_steps = intent.ironic_ramdisk.is_some() || executor(Phase::Deploy) == Executor::StandIn;
+        if matches!(verb, Verb::Deploy | Verb::Rebuild) && !agent_has_steps {
             let skipped = step::skip_unknown_deploy_steps(&mut steps, intent.driver);
             if !skipped.is_empty() {
                 tracing::info!(node = %record.node, ?skipped, "deploy steps unknown to the driver skipped");
@@ -164,13 +170,10 @@ impl Registry {
             }
         }
         // The decision is stored only if these fields are unchanged: the node may become protected at this moment.
-        let key = key::node_spec(record.rack, record.node);
-        let read = self.view().get(&key);
-        if let (Verb::Deploy | Verb::Rebuild, Some(read)) = (verb, &read) {
-            let checked = driver_info::check_disks(intent.driver, &read.value.spec);
-            checked.map_err(|error| Invalid::wrong("node", error.text))?;
+        if let (Verb::Deploy | Verb::Rebuild, Some(spec)) = (verb, specified) {
+            driver_info::check_disks(intent.driver, spec).map_err(|error| Invalid::wrong("node", error.text))?;
         }
-        let facts = facts(record, read.as_ref().map(|read| &read.value.spec), &steps);
+        let facts = facts(record, specified, &steps);
         let failure = (verb == Verb::Abort).then(|| aborted(record.life.value.state));
         let moved = self.moved(record, (Event::Asked(verb), facts), failure);
         let mut moved = moved.map_err(|refused| Self::refusal(record, refused))?;
@@ -180,14 +183,14 @@ impl Registry {
             operation.trace.clone_from(&context.trace);
             operation.steps = steps;
             operation.without_ramdisk = ramdisk == Ramdisk::Disabled;
+            operation.by_stand_in = executor(operation.phase) == Executor::StandIn;
             begins = Some(operation.id);
             tracing::info!(node = %record.node, operation = %operation.id, %verb, actor = context.actor, "operation begins");
         }
         // An operation replaces a requested power state.
-        let old = &record.intent.value;
-        let deployment = deployment.or_else(|| old.deployment.clone());
-        let intent = Intent { power: None, raw_data: None, deployment, ..old.clone() };
-        let changed = (intent != *old).then_some(&intent);
+        let deployment = deployment.or_else(|| intent.deployment.clone());
+        let after = Intent { power: None, raw_data: None, deployment, ..intent.clone() };
+        let changed = (after != *intent).then_some(&after);
         let mut change = self.add_move(self.mesh.as_member()?, record, &moved, changed)?;
         change = change.expect(&key, Expect::same(read.as_ref()));
         if let Some(SpecChange { before, after }) = spec {

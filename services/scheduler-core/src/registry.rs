@@ -98,6 +98,11 @@ impl Record {
     pub fn running(&self) -> Option<&Operation> {
         self.operation.as_ref().map(|read| &read.value).filter(|operation| operation.is_running())
     }
+
+    /// Returns the protocol of the agent that does the node's work.
+    pub fn protocol(&self) -> keyspace::value::Protocol {
+        self.intent.value.protocol(self.running())
+    }
 }
 
 impl Registry {

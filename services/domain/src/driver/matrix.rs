@@ -88,6 +88,25 @@ pub(super) const fn fitting(driver: Driver, interface: Interface) -> &'static [&
     }
 }
 
+/// Returns whether an agent does the work of an implementation that is carried out.
+pub(super) fn needs_agent(interface: Interface, implementation: &str) -> bool {
+    match interface {
+        Interface::Deploy => matches!(implementation, "autodetect" | "direct"),
+        Interface::Inspect => implementation == "agent",
+        Interface::Bios
+        | Interface::Boot
+        | Interface::Console
+        | Interface::Firmware
+        | Interface::Management
+        | Interface::Network
+        | Interface::Power
+        | Interface::Raid
+        | Interface::Rescue
+        | Interface::Storage
+        | Interface::Vendor => false,
+    }
+}
+
 /// Returns whether this service does what an implementation stands for. That none is chosen (`no-…`) needs no work.
 pub(super) fn is_carried_out(driver: Driver, interface: Interface, implementation: &str) -> bool {
     use Driver::{FakeHardware, Ipmi, ManualManagement, Redfish};
@@ -99,10 +118,10 @@ pub(super) fn is_carried_out(driver: Driver, interface: Interface, implementatio
         // There is no machine: every way to boot it from the network is the same.
         (Interface::Boot, FakeHardware) => &["fake", "ipxe", "pxe", "http-ipxe", "http"],
         (Interface::Management, FakeHardware) => &["fake", "noop"],
-        (
-            Interface::Console | Interface::Deploy | Interface::Inspect | Interface::Power | Interface::Vendor,
-            FakeHardware,
-        ) => &["fake"],
+        (Interface::Console | Interface::Power | Interface::Vendor, FakeHardware) => &["fake"],
+        // A stand-in for an agent carries them out.
+        (Interface::Deploy, FakeHardware) => &["fake", "autodetect", "direct"],
+        (Interface::Inspect, FakeHardware) => &["fake", "agent"],
         (Interface::Storage, FakeHardware) => &["noop", "fake"],
         (Interface::Bios, Redfish) => &["redfish"],
         (Interface::Boot, Ipmi | ManualManagement | Redfish) => &["ipxe"],

@@ -19,7 +19,7 @@ impl Moment<'_> {
         match steps.next {
             NextStep::Undivided | NextStep::Done => Plan::Step(Event::Worked, None),
             NextStep::Hold => Plan::Step(Event::Held, None),
-            NextStep::AwaitService if is_fake => Plan::Step(Event::Awaits, None),
+            NextStep::AwaitService if self.desired.executor != Executor::Agent => Plan::Step(Event::Awaits, None),
             NextStep::AwaitService => {
                 let text = "only fake hardware has the step vendor.trigger_servicewait".to_owned();
                 self.give_up(Cause::UnknownStep, text)
@@ -27,10 +27,8 @@ impl Moment<'_> {
             NextStep::Pause(None) if is_fake || !steps.ramdisk => Plan::Step(Event::Made, None),
             NextStep::Pause(pause) => self.pause(pause),
             NextStep::Power(target) => self.power(target, Event::Made),
-            NextStep::Work(_) if is_fake => match self.simulate(Stage::Work) {
-                Plan::Step(Event::Worked, _) => Plan::Step(Event::Made, None),
-                other @ (Plan::Rest | Plan::Wait(_) | Plan::Act(..) | Plan::Step(..)) => other,
-            },
+            NextStep::Simulated(_) => self.simulate_steps(),
+            NextStep::Work(_) if is_fake => self.simulate_steps(),
             NextStep::Work(_) if !steps.ramdisk => {
                 let text = "the next step needs an agent, but the operation boots no ramdisk".to_owned();
                 self.give_up(Cause::UnknownStep, text)
@@ -48,6 +46,14 @@ impl Moment<'_> {
                 self.give_up(Cause::Deadline, text)
             }
             NextStep::Work(_) => self.work(Event::Made),
+        }
+    }
+
+    /// Simulates the next steps.
+    fn simulate_steps(&self) -> Plan {
+        match self.simulate(Stage::Work) {
+            Plan::Step(Event::Worked, _) => Plan::Step(Event::Made, None),
+            other @ (Plan::Rest | Plan::Wait(_) | Plan::Act(..) | Plan::Step(..)) => other,
         }
     }
 

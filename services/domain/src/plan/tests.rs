@@ -1,3 +1,4 @@
+mod stand_ins;
 use super::*;
 use crate::power::Persistence;
 use crate::provision::{self, Phase};
@@ -93,7 +94,7 @@ fn cleans(steps: &[&str], executor: Executor, agent_continues: bool) -> (State, 
     let (mut state, _) = provision::step(State::Manageable, Event::Asked(provision::Verb::Clean), facts).unwrap();
     let (mut observed, mut acts, mut made, mut since) = (Observed::default(), Vec::new(), 0, at(0));
     for second in 0..60 {
-        let next_step = step_plan::next_step(&steps, made);
+        let next_step = step_plan::next_step(&steps, made, |_| false);
         let ramdisk = steps.iter().any(|step| step.reserved().is_none());
         let desired = Desired {
             executor,
@@ -139,7 +140,7 @@ fn cleans(steps: &[&str], executor: Executor, agent_continues: bool) -> (State, 
             observed.steps_sent = false;
         }
         is_new |= matches!(event, Event::Called | Event::Made | Event::Asked(provision::Verb::Unhold))
-            && matches!(step_plan::next_step(&steps, made), NextStep::Power(_));
+            && matches!(step_plan::next_step(&steps, made, |_| false), NextStep::Power(_));
         if is_new {
             observed = Observed::default();
         }
@@ -403,7 +404,7 @@ fn every_busy_state_has_work_and_a_deadline_with_either_executor() {
         NextStep::AwaitService,
         NextStep::Done,
     ];
-    let turns = turns.into_iter().chain([NextStep::Work(1)]);
+    let turns = turns.into_iter().chain([NextStep::Work(1), NextStep::Simulated(1)]);
     let plans = turns.flat_map(|next| {
         [(false, false), (true, false), (true, true)].map(|(ramdisk, agent_continues)| StepPlan {
             next,
@@ -412,7 +413,7 @@ fn every_busy_state_has_work_and_a_deadline_with_either_executor() {
         })
     });
     for (step_plan, state) in plans.flat_map(|plan| busy().into_iter().map(move |state| (plan, state))) {
-        for executor in [Executor::Agent, Executor::Fake] {
+        for executor in [Executor::Agent, Executor::Fake, Executor::StandIn] {
             let desired = Desired { executor, step_plan, ..desired(state) };
             assert_ne!(
                 plan(&desired, &Observed::default(), &limits, desired.since),

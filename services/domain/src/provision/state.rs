@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, NodeFacts, Verb, step};
+use crate::driver::Interface;
 
 /// Progress of work that boots the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +45,19 @@ pub enum Phase {
     Unrescue,
     /// Running steps on a node in use.
     Service,
+}
+
+impl Phase {
+    /// Returns the interface whose implementation does the work. `None` if the work is for the BMC alone.
+    #[must_use]
+    pub const fn interface(self) -> Option<Interface> {
+        match self {
+            Self::Verify | Self::Adopt => None,
+            Self::Inspect => Some(Interface::Inspect),
+            Self::Deploy | Self::Delete | Self::Clean | Self::ManualClean | Self::Service => Some(Interface::Deploy),
+            Self::Rescue | Self::Unrescue => Some(Interface::Rescue),
+        }
+    }
 }
 
 /// Provisioning state of a node. Persisted: add variants, never change the meaning of one.
@@ -115,6 +129,31 @@ pub enum State {
 }
 
 impl State {
+    /// Returns how far the work is that boots an agent. `None` in other states.
+    #[must_use]
+    pub const fn stage(self) -> Option<Stage> {
+        match self {
+            Self::Inspecting { stage }
+            | Self::Deploying { stage }
+            | Self::Cleaning { stage, .. }
+            | Self::Rescuing { stage }
+            | Self::Unrescuing { stage }
+            | Self::Servicing { stage } => Some(stage),
+            Self::Enroll
+            | Self::Verifying
+            | Self::Manageable
+            | Self::Available
+            | Self::DeployHold
+            | Self::Active
+            | Self::Deleting
+            | Self::CleanHold
+            | Self::Adopting
+            | Self::Rescue
+            | Self::ServiceHold
+            | Self::Failed { .. } => None,
+        }
+    }
+
     /// Ironic's name of the state.
     #[must_use]
     pub const fn ironic_name(self) -> &'static str {

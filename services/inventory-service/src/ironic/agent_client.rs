@@ -19,9 +19,16 @@ pub(crate) struct Peer {
     pub(crate) url: String,
     /// Its certificate (PEM); `None` if it sent none.
     pub(crate) certificate: Option<String>,
+    /// Whether it is a stand-in for the agent of a node without a machine.
+    pub(crate) is_stand_in: bool,
 }
 
 impl Peer {
+    /// Returns what calls to it are for, which decides where they may go.
+    pub(super) const fn purpose(&self) -> Purpose {
+        if self.is_stand_in { Purpose::StandInCallback } else { Purpose::AgentCallback }
+    }
+
     /// Returns whether the agent is called over TLS and has sent the certificate for it.
     pub(super) fn is_over_tls(&self) -> bool {
         Url::parse(&self.url).is_ok_and(|url| url.scheme() == "https") && self.certificate.is_some()
@@ -72,7 +79,7 @@ impl AgentClient {
             None => Trust::System,
             Some(pem) => Trust::Tls(Box::new(pinned_config(pem)?)),
         };
-        Ok(Self { client: outbound.client(Purpose::AgentCallback, &trust)?, url: peer.url.clone(), token })
+        Ok(Self { client: outbound.client(peer.purpose(), &trust)?, url: peer.url.clone(), token })
     }
 
     /// Returns all commands of the agent, with their state.

@@ -2,7 +2,7 @@
 
 use domain::{
     generation::{Generation, Token},
-    image::{Digest, Encoding},
+    image::{Digest, Encoding, Image},
     kernel_arguments::KernelArguments,
     step::Step,
     time::Timestamp,
@@ -20,10 +20,12 @@ pub struct BootDecision {
     pub token: Token,
     /// When.
     pub minted_at: Timestamp,
-    /// The agent's kernel.
-    pub kernel: BootFile,
-    /// The agent's ramdisk.
-    pub ramdisk: BootFile,
+    /// The agent's kernel. `None` for a stand-in, which nothing boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<BootFile>,
+    /// The agent's ramdisk. `None` for a stand-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramdisk: Option<BootFile>,
     /// Added to the kernel's command line. Never a secret.
     pub arguments: KernelArguments,
     /// Whether boot files are served over TFTP instead of HTTP.
@@ -59,6 +61,11 @@ impl BootDecision {
     pub fn reaches(&self) -> u32 {
         self.part.map_or(0, |part| part.to)
     }
+
+    /// The files that the machine boots. A stand-in boots none.
+    pub fn boot_files(&self) -> impl Iterator<Item = &BootFile> {
+        self.kernel.iter().chain(&self.ramdisk)
+    }
 }
 
 /// A protocol of agents.
@@ -70,6 +77,9 @@ pub enum Protocol {
     Ironmesh,
     /// Ironic's: the agent does a lookup, sends heartbeats, and is called.
     Ironic,
+    /// Ironic's, spoken by a stand-in for an agent: the node has no machine (`fake-hardware`), so that nothing boots it and
+    /// no address is assigned to it.
+    StandIn,
 }
 
 impl Protocol {
@@ -77,6 +87,12 @@ impl Protocol {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         *self == Self::Ironmesh
+    }
+
+    /// Whether the agent speaks Ironic's protocol.
+    #[must_use]
+    pub const fn is_ironics(self) -> bool {
+        matches!(self, Self::Ironic | Self::StandIn)
     }
 }
 
@@ -87,6 +103,12 @@ pub struct BootFile {
     pub name: String,
     /// Its digest.
     pub digest: Digest,
+}
+
+impl From<Image> for BootFile {
+    fn from(image: Image) -> Self {
+        Self { name: image.name, digest: image.digest }
+    }
 }
 
 /// Work of an agent.

@@ -9,7 +9,7 @@ use domain::{
     id::{ImageId, NodeId, OperationId, PortId},
     kernel_arguments::KernelArguments,
     net::BmcAddr,
-    plan::Waiting,
+    plan::{Executor, Waiting},
     power::{BootMode, BootPersistence},
     provision::{Phase, State},
     step::Step,
@@ -18,7 +18,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Ipmi, PortSpec, Sealed, Stamped};
+use super::{Ipmi, PortSpec, Protocol, Sealed, Stamped};
 
 /// The holder of something unique, such as a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +109,30 @@ impl Intent {
     #[must_use]
     pub fn bmc_address(&self) -> Option<&BmcAddr> {
         self.bmc.as_ref().map(|bmc| &bmc.address)
+    }
+}
+
+impl Intent {
+    /// The protocol of the agent that does the work of an operation.
+    #[must_use]
+    pub fn protocol(&self, operation: Option<&Operation>) -> Protocol {
+        match self.driver {
+            Driver::FakeHardware if operation.is_some_and(|operation| operation.by_stand_in) => Protocol::StandIn,
+            Driver::Ipmi | Driver::ManualManagement | Driver::Redfish if self.ironic_ramdisk.is_some() => {
+                Protocol::Ironic
+            }
+            Driver::FakeHardware | Driver::Ipmi | Driver::ManualManagement | Driver::Redfish => Protocol::Ironmesh,
+        }
+    }
+
+    /// What executes the work of an operation.
+    #[must_use]
+    pub fn executor(&self, operation: Option<&Operation>) -> Executor {
+        match (self.driver, self.protocol(operation)) {
+            (Driver::FakeHardware, Protocol::StandIn) => Executor::StandIn,
+            (Driver::FakeHardware, Protocol::Ironmesh | Protocol::Ironic) => Executor::Fake,
+            (Driver::Ipmi | Driver::ManualManagement | Driver::Redfish, _) => Executor::Agent,
+        }
     }
 }
 
@@ -350,6 +374,10 @@ pub struct Operation {
     /// Whether none of them may boot a ramdisk.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_ramdisk: bool,
+    /// Whether a stand-in for an agent does the work: the node has no machine (`fake-hardware`), and the implementation of
+    /// the phase's interface needs an agent. It is decided when the operation begins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_stand_in: bool,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
@@ -366,6 +394,12 @@ impl Operation {
     #[must_use]
     pub const fn is_running(&self) -> bool {
         self.ended.is_none()
+    }
+
+    /// Whether a step is simulated although a stand-in for an agent does the other work.
+    #[must_use]
+    pub fn simulates(&self, step: &Step) -> bool {
+        self.by_stand_in && step.is_simulated_beside_agent(self.phase)
     }
 }
 

@@ -11,7 +11,7 @@ use domain::{
 use keyspace::{
     Expect, key,
     seal::Place,
-    value::{BootDecision, BootFile, ConfigDrive, Deployment, Life, Operation, Part, Protocol, Work},
+    value::{BootDecision, ConfigDrive, Deployment, Life, Operation, Part, Protocol, Work},
 };
 use mesh::Claim;
 use proto::pxe::v1::{EnsureBootRequest, pxe_service_client::PxeServiceClient};
@@ -33,10 +33,13 @@ const LIFE_KEY_BYTES: usize = 16;
 /// Mints the boot decision of the current generation, with a sealed token, by a fenced write.
 pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<(), NotMinted> {
     let named = record.intent.value.ironic_ramdisk.as_ref();
-    let [kernel, ramdisk] = match named {
-        Some(named) => learned::images(shared, record, named).await?,
-        None => images::agent_images(shared, record).map_err(NotMinted::Never)?,
+    let protocol = record.protocol();
+    let files = match named {
+        _ if protocol == Protocol::StandIn => None,
+        Some(named) => Some(learned::images(shared, record, named).await?),
+        None => Some(images::agent_images(shared, record).map_err(NotMinted::Never)?),
     };
+    let [kernel, ramdisk] = files.map_or([None, None], |files| files.map(|file| Some(file.into())));
     let (node, registry) = (record.node, &shared.registry);
     let mut boot_token = [0; TOKEN_BYTES];
     getrandom::fill(&mut boot_token)?;
@@ -53,8 +56,8 @@ pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<()
         generation: record.life.value.generation,
         token: claim.token(),
         minted_at: clock::now(),
-        kernel: BootFile { name: kernel.name, digest: kernel.digest },
-        ramdisk: BootFile { name: ramdisk.name, digest: ramdisk.digest },
+        kernel,
+        ramdisk,
         arguments,
         by_tftp: record.intent.value.boot_files_by_tftp,
         boot_token: registry
@@ -62,8 +65,8 @@ pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<()
             .seal(&Place::boot_token(record.rack, node), &boot_token)
             .map_err(|source| Error::Sealed { node, source })?,
         work,
-        protocol: if named.is_some() { Protocol::Ironic } else { Protocol::Ironmesh },
-        steps: if named.is_some() { due_steps(record, made(record)) } else { Vec::new() },
+        protocol,
+        steps: if protocol.is_ironics() { due_steps(record, made(record)) } else { Vec::new() },
         part: part(record, made(record)),
     };
     let life = Life { life_key_hash: hex::encode(Sha256::digest(life_key.as_bytes())), ..record.life.value.clone() };
@@ -99,10 +102,10 @@ fn made(record: &Record) -> u32 {
 
 /// Returns the agent's steps from one on, up to the last that is due.
 fn due_steps(record: &Record, from: u32) -> Vec<Step> {
-    let to = record.operation.as_ref().map_or(0, |operation| due(&operation.value));
+    let Some(operation) = record.operation.as_ref().map(|read| &read.value) else { return Vec::new() };
     let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let part = steps(record).get(place(from)..place(to)).unwrap_or_default();
-    part.iter().filter(|step| step.reserved().is_none()).cloned().collect()
+    let part = operation.steps.get(place(from)..place(due(operation))).unwrap_or_default();
+    part.iter().filter(|step| step.is_work() && !operation.simulates(step)).cloned().collect()
 }
 
 /// Returns the range of the steps that are due, or `None` if none were requested.
@@ -138,14 +141,13 @@ fn steps(record: &Record) -> &[Step] {
 
 /// Returns whether an agent with its own steps executes them.
 fn has_steps(record: &Record) -> bool {
-    record.intent.value.ironic_ramdisk.is_some() && !steps(record).is_empty()
+    record.protocol().is_ironics() && !steps(record).is_empty()
 }
 
 /// Returns whether the due steps erase disks.
 fn erases(record: &Record) -> bool {
-    due_steps(record, made(record))
-        .iter()
-        .any(|step| step.interface == "deploy" && step.step.starts_with("erase_devices"))
+    let mut due = due_steps(record, made(record)).into_iter();
+    due.any(|step| step.interface == "deploy" && step.step.starts_with("erase_devices"))
 }
 
 async fn write(shared: &AppState, record: &Record, deployment: &Deployment, life_key: &str) -> Result<Work, NotMinted> {

@@ -68,8 +68,9 @@ async fn one(shared: &AppState, record: &Record, endpoint: &str, request: Ensure
 /// Returns requests for the images that the work needs: kernel, ramdisk and the deployed image.
 fn wanted(shared: &AppState, record: &Record) -> Result<Vec<EnsureImageRequest>, Failure> {
     let boot_files = match decided(record) {
-        Some(images) => images,
-        None => agent_images(shared, record)?,
+        _ if record.protocol() == Protocol::StandIn => Vec::new(),
+        Some(images) => images.into(),
+        None => agent_images(shared, record)?.into(),
     };
     let mut images: Vec<_> = boot_files.into_iter().map(|image| learned::request(image, None)).collect();
     if let (State::Deploying { .. }, Some(deployment)) = (record.life.value.state, &record.intent.value.deployment) {
@@ -85,8 +86,8 @@ fn decided(record: &Record) -> Option<[Image; 2]> {
     let named = record.intent.value.ironic_ramdisk.as_ref()?;
     let decision = &record.boot.as_ref().filter(|boot| boot.value.protocol == Protocol::Ironic)?.value;
     let image = |file: &BootFile, url: &str, purpose| learned::image(url, file.digest.clone(), purpose);
-    let kernel = image(&decision.kernel, &named.kernel, Purpose::Kernel);
-    Some([kernel, image(&decision.ramdisk, &named.ramdisk, Purpose::Ramdisk)])
+    let kernel = image(decision.kernel.as_ref()?, &named.kernel, Purpose::Kernel);
+    Some([kernel, image(decision.ramdisk.as_ref()?, &named.ramdisk, Purpose::Ramdisk)])
 }
 
 /// Returns the kernel and the ramdisk of the rack's agent.

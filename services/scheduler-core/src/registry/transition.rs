@@ -58,6 +58,7 @@ pub(super) fn transition(
                     steps: Vec::new(),
                     made: 0,
                     without_ramdisk: false,
+                    by_stand_in: false,
                     ended: None,
                     failure: None,
                     trace: String::new(),
@@ -118,7 +119,8 @@ pub(super) fn transition(
 /// Returns the next of an operation's steps.
 pub fn turn(operation: Option<&Operation>) -> NextStep {
     operation.map_or(NextStep::Undivided, |operation| {
-        step_plan::next_step(&operation.steps, usize::try_from(operation.made).unwrap_or(usize::MAX))
+        let made = usize::try_from(operation.made).unwrap_or(usize::MAX);
+        step_plan::next_step(&operation.steps, made, |step| operation.simulates(step))
     })
 }
 

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    driver::Driver,
     failure::{Cause, Failure},
-    plan::{Desired, Executor, Observed, Plan, Progress, Waiting, plan},
+    plan::{Desired, Observed, Plan, Progress, Waiting, plan},
     power::Power,
     provision::{Phase, State},
     step,
@@ -30,10 +29,7 @@ pub fn wanted(record: &Record) -> Desired {
         since: life.since,
         generation: life.generation,
         boots_lost: life.boots_lost,
-        executor: match intent.driver {
-            Driver::FakeHardware => Executor::Fake,
-            Driver::Ipmi | Driver::Redfish | Driver::ManualManagement => Executor::Agent,
-        },
+        executor: intent.executor(record.running()),
         step_plan: step_plan(record),
         boot_mode: intent.boot_mode,
         boot_persistence: intent.boot_persistence,
@@ -48,7 +44,7 @@ fn step_plan(record: &Record) -> StepPlan {
     StepPlan {
         next: turn(Some(operation)),
         ramdisk: !operation.without_ramdisk && operation.steps.iter().any(|step| step.reserved().is_none()),
-        agent_continues: record.intent.value.ironic_ramdisk.is_some(),
+        agent_continues: record.protocol().is_ironics(),
     }
 }
 
@@ -97,7 +93,7 @@ fn work(record: &Record) -> Progress {
     let running = record.running();
     let steps = running.map(|operation| operation.steps.as_slice()).unwrap_or_default();
     // An agent with its own steps reports unknown steps itself.
-    let asked = if record.intent.value.ironic_ramdisk.is_some() { &[] } else { steps };
+    let asked = if record.protocol().is_ironics() { &[] } else { steps };
     let phase = running.map_or(Phase::ManualClean, |operation| operation.phase);
     if let Some(step) = step::first_unsupported(asked, record.intent.value.driver, phase) {
         let (name, driver) = (format!("{}.{}", step.interface, step.step), record.intent.value.driver);

@@ -40,6 +40,8 @@ mod resources;
 #[cfg(test)]
 mod selectors;
 #[cfg(test)]
+mod stand_ins;
+#[cfg(test)]
 mod takeover;
 #[cfg(test)]
 mod webhooks;

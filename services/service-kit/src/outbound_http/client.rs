@@ -127,7 +127,7 @@ impl Outbound {
             by_port: parking_lot::Mutex::default(),
         };
         // BMCs and agents are not reached through a proxy.
-        let is_proxied = !matches!(purpose, Purpose::Redfish | Purpose::AgentCallback);
+        let is_proxied = !matches!(purpose, Purpose::Redfish | Purpose::AgentCallback | Purpose::StandInCallback);
         let proxy = self.proxy.clone().filter(|_| is_proxied);
         let proxied = proxy.map(|url| factory.builder().proxy(Proxy::all(url)?).build());
         Ok(OutboundClient {

@@ -52,7 +52,7 @@ impl Limits {
             // failure to the requests that wait for the same answer.
             Purpose::Keystone | Purpose::Jwks => small(4, 1 << 20),
             Purpose::Login => small(15, 1 << 20),
-            Purpose::Redfish | Purpose::AgentCallback => small(60, 4 << 20),
+            Purpose::Redfish | Purpose::AgentCallback | Purpose::StandInCallback => small(60, 4 << 20),
         }
     }
 }

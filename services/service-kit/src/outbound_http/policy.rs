@@ -35,6 +35,8 @@ pub enum Purpose {
     Redfish,
     /// An agent that named its own address.
     AgentCallback,
+    /// A stand-in for an agent, which named its own address and runs on this host.
+    StandInCallback,
 }
 
 impl Purpose {
@@ -46,6 +48,7 @@ impl Purpose {
             Self::Keystone | Self::Jwks | Self::Login => false,
             // BMCs and agents are where BMCs and agents are.
             Self::Redfish | Self::AgentCallback => !matches!(class, AddressClass::Internal),
+            Self::StandInCallback => !matches!(class, AddressClass::Loopback),
         }
     }
 }

@@ -32,7 +32,12 @@ impl Rate {
             Purpose::ConfigDrive | Purpose::ChecksumList | Purpose::Webhook => {
                 Some(Self { burst: 2048.0, per_second: 200.0 })
             }
-            Purpose::Keystone | Purpose::Jwks | Purpose::Login | Purpose::Redfish | Purpose::AgentCallback => None,
+            Purpose::Keystone
+            | Purpose::Jwks
+            | Purpose::Login
+            | Purpose::Redfish
+            | Purpose::AgentCallback
+            | Purpose::StandInCallback => None,
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use domain::driver::{Driver, Interface, InterfaceSet};
+use domain::{
+    driver::{Driver, Interface, InterfaceSet},
+    plan::Executor,
+    provision::Phase,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -188,6 +192,14 @@ impl NodeSpec {
         } else {
             Some("direct")
         }
+    }
+
+    /// What executes the work of a phase on a node with this specification. `None` if nothing was specified.
+    #[must_use]
+    pub fn executor(spec: Option<&Self>, driver: Driver, phase: Phase) -> Executor {
+        let unspecified = Self::default();
+        let spec = spec.unwrap_or(&unspecified);
+        Executor::of(driver, phase, |interface| spec.implementation_in_use(interface, driver))
     }
 
     /// Hints for the disk that an image is written to: those of the instance, or else those of the node.

@@ -109,6 +109,18 @@ fn bmcs_and_agents_may_be_on_internal_networks_and_nowhere_else_that_is_special(
 }
 
 #[test]
+fn a_stand_in_for_an_agent_may_be_on_loopback_and_nowhere_else_that_is_special() {
+    let policy = policy(&[]);
+    for (url, class, source) in URLS.iter().filter(|(_, class, _)| *class != Some(Loopback)) {
+        assert_eq!(class_of(&policy, Purpose::StandInCallback, url), *class, "{url}: {source}");
+    }
+    for url in ["http://127.0.0.1:9999/", "https://127.0.0.1:6385/", "http://127.255.255.254/", "http://127.1/"] {
+        assert_eq!(class_of(&policy, Purpose::StandInCallback, url), None, "{url}");
+        assert_eq!(class_of(&policy, Purpose::AgentCallback, url), Some(Loopback), "{url}");
+    }
+}
+
+#[test]
 fn the_configuration_may_name_any_keystone_and_any_openid_provider() {
     let policy = policy(&[]);
     for (url, _, source) in URLS {
