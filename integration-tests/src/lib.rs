@@ -24,5 +24,6 @@ pub mod proxy;
 pub mod record;
 pub mod redfish;
 pub mod site;
+pub mod stand_in;
 
 pub use virtual_rack as rack;
