@@ -29,7 +29,7 @@ use wire_ironic::{
 };
 
 pub use self::rest::Rest;
-use crate::peer::Peer;
+use crate::{mesh::Options, peer::Peer};
 
 /// Maximum time for a node to reach a state.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -95,6 +95,15 @@ enum Hand<'p> {
     Real(&'p Peer),
 }
 
+/// The host that all requests name, as when the answers were recorded.
+const HOST: &str = "ironic.test";
+
+/// Returns options of a mesh that answers the requests of a [`Player`].
+#[must_use]
+pub fn options() -> Options {
+    Options { set: vec![format!("scheduler.rest_hosts=[{HOST:?}]")], ..Options::default() }
+}
+
 impl<'p> Player<'p> {
     /// A player for our service at `address` (`http://host:port`), which sets states in this store.
     ///
@@ -156,7 +165,7 @@ impl<'p> Player<'p> {
         let mut words = record.ask.splitn(4, ' ').skip(1);
         let (method, path) = words.next().zip(words.next()).context("no request")?;
         let url = format!("{}{path}", self.address);
-        let mut request = self.client.request(method.parse()?, url).header("host", "ironic.test");
+        let mut request = self.client.request(method.parse()?, url).header("host", HOST);
         for (name, value) in &record.sent {
             request = request.header(name, value);
         }

@@ -10,7 +10,7 @@ use integration_tests::{
     bmc::USER,
     fault::tell,
     fleet::Fleet,
-    ironic::{Player, Rest, Rules, recorded},
+    ironic::{self, Player, Rest, Rules, recorded},
     lab::{Lab, holds_image, image},
     machine::{Machine, Spec, disk},
     mesh::Options,
@@ -22,7 +22,7 @@ use serde_json::json;
 
 #[test]
 fn what_a_real_ironic_was_asked_is_answered_alike_but_for_a_written_list() {
-    let fleet = Fleet::up("iron", 0, &Options::default()).unwrap();
+    let fleet = Fleet::up("iron", 0, &ironic::options()).unwrap();
     fleet
         .run(async |_, fleet| {
             let recorded = recorded()?;

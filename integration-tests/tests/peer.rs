@@ -4,7 +4,7 @@ use anyhow::Result;
 use integration_tests::{
     fault::tell,
     fleet::Fleet,
-    ironic::{Player, Rules, recorded},
+    ironic::{self, Player, Rules, recorded},
     mesh::Options,
     peer::{Enabled, Peer},
     record::store,
@@ -13,7 +13,7 @@ use integration_tests::{
 #[test]
 #[ignore = "needs a real Ironic, and takes a minute: scripts/test --all"]
 fn a_real_ironic_gives_the_same_answers_except_for_a_written_list() {
-    let fleet = Fleet::up("peer", 0, &Options::default()).unwrap();
+    let fleet = Fleet::up("peer", 0, &ironic::options()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::up(fleet.place(), folder.path(), Enabled::Recorded).unwrap();
     fleet.run(async |_, fleet| both(fleet, &peer).await).unwrap();

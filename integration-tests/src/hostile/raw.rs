@@ -38,7 +38,7 @@ pub fn as_user(name: &str) -> String {
 /// A list of nodes for another user, after which the service closes the connection.
 #[must_use]
 pub fn others() -> String {
-    format!("GET /v1/nodes HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{}\r\n", as_user("bob"))
+    format!("GET /v1/nodes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{}\r\n", as_user("bob"))
 }
 
 /// Sends these bytes, while it reads, and reads until the service closes the connection.
