@@ -59,14 +59,15 @@ pub struct Jwt {
     pub audience: String,
     /// Claim with the roles: a list, or a string separated by spaces.
     pub roles: String,
-    /// What the values of that claim mean, such as `{"baremetal-admins" = "admin"}`. A value that is not listed is the
-    /// name of a role, or means nothing.
+    /// What the values of that claim mean, such as `{"baremetal-admins" = "admin"}`. A value that is not listed means
+    /// nothing. If the table is empty, the values are names of roles.
     pub role_names: BTreeMap<String, String>,
     /// Claim with the project id.
     pub project: String,
     /// Claim that is `"all"` or `true` if the roles apply to the whole fleet.
     pub system: String,
-    /// Whether the roles apply to the whole fleet too if the token has neither that claim nor a project.
+    /// Whether the roles apply to the whole fleet too if the token has neither that claim nor that of a project, whatever
+    /// their values.
     pub fleet_wide: bool,
     /// Whether operators may use the gRPC API and the command line (`ironmesh login`) with such tokens, without a
     /// certificate. The token's roles must apply to the whole fleet.

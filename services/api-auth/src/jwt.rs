@@ -68,6 +68,9 @@ impl Issuer {
         let mut why = "it is not signed with a key of the provider".to_owned();
         for key in keys {
             match decode::<Value>(token, &key, &validation) {
+                Ok(read) if claims::is_id_token(&read.claims) => {
+                    return Err(unknown("it is an ID token, and an access token is needed"));
+                }
                 Ok(read) => return Ok(read.claims),
                 Err(error) => why = error.to_string(),
             }

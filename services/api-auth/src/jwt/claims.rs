@@ -12,7 +12,7 @@ use crate::{config::Jwt, error::Error};
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) roles: String,
-    /// What the values of the roles claim mean.
+    /// What the values of the roles claim mean. If it is empty, they are names of roles.
     pub(super) role_names: BTreeMap<String, String>,
     pub(super) project: String,
     pub(super) system: String,
@@ -46,24 +46,29 @@ impl Names {
     }
 
     fn scope(&self, claims: &Value) -> Scope {
-        match claim(claims, &self.system) {
-            Some(Value::Bool(true)) => return Scope::System,
-            Some(Value::String(word)) if word == "all" => return Scope::System,
-            _ => {}
-        }
-        match claim(claims, &self.project).and_then(Value::as_str).filter(|id| !id.is_empty()) {
-            Some(id) => Scope::Project { id: id.to_owned(), is_services: false },
-            None if self.is_fleet_wide => Scope::System,
-            None => Scope::None,
+        let system = claim(claims, &self.system).filter(|value| !value.is_null());
+        let project = claim(claims, &self.project).filter(|value| !value.is_null());
+        match (system, project) {
+            (Some(Value::Bool(true)), _) => Scope::System,
+            (Some(Value::String(word)), _) if word == "all" => Scope::System,
+            (_, Some(Value::String(id))) if !id.is_empty() => Scope::Project { id: id.clone(), is_services: false },
+            // Only a token that says nothing about its scope has that of the configuration: a claim of another shape may
+            // be a restriction that is not understood here.
+            (None, None) if self.is_fleet_wide => Scope::System,
+            _ => Scope::None,
         }
     }
 
     /// Reads roles from a list, or from a string separated by spaces.
     fn roles(&self, claims: &Value) -> Roles {
-        let meaning = |word| self.role_names.get(word).map_or(word, String::as_str);
+        // A list of names is complete: a group of a directory may be called Admin without being meant.
+        let meaning = |word| match self.role_names.get(word) {
+            None if self.role_names.is_empty() => Some(word),
+            listed => listed.map(String::as_str),
+        };
         match claim(claims, &self.roles) {
-            Some(Value::Array(words)) => Roles::named(words.iter().filter_map(Value::as_str).map(meaning)),
-            Some(Value::String(words)) => Roles::named(words.split_whitespace().map(meaning)),
+            Some(Value::Array(words)) => Roles::named(words.iter().filter_map(Value::as_str).filter_map(meaning)),
+            Some(Value::String(words)) => Roles::named(words.split_whitespace().filter_map(meaning)),
             _ => Roles::default(),
         }
     }
@@ -72,6 +77,12 @@ impl Names {
 fn claim<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
     let whole = claims.get(name).filter(|_| !name.is_empty());
     whole.or_else(|| name.split('.').try_fold(claims, |value, step| value.get(step)))
+}
+
+/// Returns whether a token says that it is an ID token, as those of Keycloak do. Such a token tells a client who logged in,
+/// and is no permission to call an API, although its `aud` may be the same.
+pub(super) fn is_id_token(claims: &Value) -> bool {
+    claims.get("typ").and_then(Value::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("ID"))
 }
 
 /// Returns whether the header of a token has critical extensions, or cannot be read.
@@ -124,5 +135,19 @@ mod tests {
         let names = Names { roles: "scope".to_owned(), ..names() };
         let caller = names.authenticate(&json!({"sub": "u1", "scope": "openid admin"})).unwrap();
         assert_eq!(caller.roles, Roles::named(["admin"]));
+    }
+
+    #[test]
+    fn an_id_token_is_recognized() {
+        for (claims, source, expected) in [
+            (json!({"typ": "ID"}), "Keycloak's ID token", true),
+            (json!({"typ": "id"}), "case", true),
+            (json!({"typ": "Bearer"}), "Keycloak's access token", false),
+            (json!({"typ": ["ID"]}), "another shape", false),
+            (json!({"typ": null}), "another shape", false),
+            (json!({}), "RFC 9068 §2.2: no such claim", false),
+        ] {
+            assert_eq!(is_id_token(&claims), expected, "{source}");
+        }
     }
 }

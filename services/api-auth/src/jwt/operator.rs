@@ -52,9 +52,13 @@ impl Names {
         }
         let role = role(roles).ok_or_else(|| {
             TokenError::Forbidden(format!(
-                "user {name} has no role: the claim {:?} of the token must have reader, member, service or admin, or a value \
-                 of scheduler.rest_jwt.role_names",
-                self.roles
+                "user {name} has no role: the claim {:?} of the token must have {}",
+                self.roles,
+                if self.role_names.is_empty() {
+                    "reader, member, service or admin"
+                } else {
+                    "a value that scheduler.rest_jwt.role_names lists"
+                }
             ))
         })?;
         Ok(TokenBearer { name, account, role, expires: end(claims) })
@@ -137,9 +141,31 @@ mod tests {
             ("a scope of another kind", &plain, json!({"system_scope": "some", "roles": ["admin"]}), None),
             ("a project", &plain, json!({"project_id": "p1", "roles": ["admin"]}), None),
             ("a project is not the fleet", &fleet, json!({"project_id": "p1", "roles": ["admin"]}), None),
+            (
+                "a null is no claim",
+                &fleet,
+                json!({"system_scope": null, "project_id": null, "roles": ["admin"]}),
+                Some(Role::Admin),
+            ),
+            ("not the fleet, a boolean", &fleet, json!({"system_scope": false, "roles": ["admin"]}), None),
+            ("not the fleet, a word", &fleet, json!({"system_scope": "some", "roles": ["admin"]}), None),
+            ("not the fleet, an empty word", &fleet, json!({"system_scope": "", "roles": ["admin"]}), None),
+            ("not the fleet, a list", &fleet, json!({"system_scope": ["all"], "roles": ["admin"]}), None),
+            ("a list of projects", &fleet, json!({"project_id": ["p1"], "roles": ["admin"]}), None),
+            ("a project as a number", &fleet, json!({"project_id": 7, "roles": ["admin"]}), None),
+            ("a project as an object", &fleet, json!({"project_id": {"id": "p1"}, "roles": ["admin"]}), None),
+            ("an empty project", &fleet, json!({"project_id": "", "roles": ["admin"]}), None),
             ("Entra ID, app roles", &fleet, json!({"roles": ["admin"]}), Some(Role::Admin)),
             ("Keycloak", &nested, json!({"realm_access": {"roles": ["offline_access", "member"]}}), Some(Role::Member)),
             ("Dex, groups", &groups, json!({"groups": ["ops:admins"]}), Some(Role::Admin)),
+            ("LDAP, a group that is not listed", &groups, json!({"groups": ["Admin", "reader"]}), None),
+            (
+                "a value that is not listed beside one that is",
+                &groups,
+                json!({"groups": ["Admin", "admin"]}),
+                Some(Role::Reader),
+            ),
+            ("a string, not listed", &groups, json!({"groups": "Admin member"}), None),
             ("a mapped name", &mapped, json!({"system_scope": "all", "roles": ["admin"]}), Some(Role::Reader)),
             (
                 "Auth0, a URI",

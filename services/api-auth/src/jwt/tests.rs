@@ -153,6 +153,7 @@ async fn a_token_with_wrong_times_audience_or_issuer_is_rejected() {
         json!({"iss": null}),
         json!({"aud": "other"}),
         json!({"aud": null}),
+        json!({"typ": "ID"}),
         json!({"sub": null, "preferred_username": null}),
     ];
     for wrong in wrong {
