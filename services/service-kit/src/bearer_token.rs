@@ -15,6 +15,7 @@ use domain::time::Timestamp;
 use futures::future::BoxFuture;
 use http::{HeaderMap, header::AUTHORIZATION};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use metrics::{counter, describe_counter};
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -26,6 +27,8 @@ use crate::{
 /// Start of the names of operators that a token names. A name in a certificate has no colon, so that none is taken for the
 /// other.
 const NAME_PREFIX: &str = "oidc:";
+/// Number of calls that were refused for their token.
+const REFUSALS: &str = "ironmesh_grpc_token_refusals_total";
 /// Maximum size of a token, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 << 10;
 /// How often the wall clock is read while a response waits for the end of a token: it can be set, and a suspended host's
@@ -81,19 +84,38 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// Returns the reason in the status, which is the label of a metric, too.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "NO_CREDENTIALS",
+            Self::Malformed | Self::Invalid(_) => "TOKEN_INVALID",
+            Self::Expired => "TOKEN_EXPIRED",
+            Self::Forbidden(_) => "NO_ROLE",
+            Self::Unavailable(_) => "IDENTITY_PROVIDER",
+        }
+    }
+
+    /// Counts a call that is refused.
+    pub(crate) fn count(&self) {
+        counter!(REFUSALS, "reason" => self.reason()).increment(1);
+    }
+
     /// Returns the status of the response.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (code, reason) = match self {
-            Self::Missing => (Code::Unauthenticated, "NO_CREDENTIALS"),
-            Self::Malformed | Self::Invalid(_) => (Code::Unauthenticated, "TOKEN_INVALID"),
-            Self::Expired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
-            Self::Forbidden(_) => (Code::PermissionDenied, "NO_ROLE"),
-            Self::Unavailable(_) => (Code::Unavailable, "IDENTITY_PROVIDER"),
+        let code = match self {
+            Self::Missing | Self::Malformed | Self::Invalid(_) | Self::Expired => Code::Unauthenticated,
+            Self::Forbidden(_) => Code::PermissionDenied,
+            Self::Unavailable(_) => Code::Unavailable,
         };
-        let details = ErrorDetails::with_error_info(reason, status::DOMAIN, std::collections::HashMap::new());
+        let details = ErrorDetails::with_error_info(self.reason(), status::DOMAIN, std::collections::HashMap::new());
         Status::with_error_details(code, self.to_string(), details)
     }
+}
+
+pub(crate) fn describe() {
+    describe_counter!(REFUSALS, "gRPC calls without a certificate that were refused for their token, by reason");
 }
 
 /// Verifies tokens.
@@ -134,15 +156,20 @@ async fn reached(time: Timestamp) {
 }
 
 /// Body of a response that ends with the token of its request.
+///
+/// What is there passes even if the token has just ended: the first message, and the status after the last one. The call is
+/// carried out by then, and the answer to a change that was made must not be that it was refused.
 pub(crate) struct UntilExpiry {
     inner: Body,
     expiry: Pin<Box<dyn Future<Output = ()> + Send>>,
+    has_expired: bool,
+    has_sent: bool,
     is_over: bool,
 }
 
 impl UntilExpiry {
     pub(crate) fn new(inner: Body, expires: Timestamp) -> Self {
-        Self { inner, expiry: Box::pin(reached(expires)), is_over: false }
+        Self { inner, expiry: Box::pin(reached(expires)), has_expired: false, has_sent: false, is_over: false }
     }
 }
 
@@ -154,7 +181,14 @@ impl HttpBody for UntilExpiry {
         if self.is_over {
             return Poll::Ready(None);
         }
-        if self.expiry.as_mut().poll(cx).is_ready() {
+        self.has_expired = self.has_expired || self.expiry.as_mut().poll(cx).is_ready();
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        let is_another = match &frame {
+            Poll::Pending => true,
+            Poll::Ready(Some(Ok(frame))) => frame.is_data() && self.has_sent,
+            Poll::Ready(Some(Err(_)) | None) => false,
+        };
+        if self.has_expired && is_another {
             (self.is_over, self.inner) = (true, Body::empty());
             let mut trailers = HeaderMap::new();
             return Poll::Ready(Some(match TokenError::Expired.status().add_header(&mut trailers) {
@@ -162,7 +196,8 @@ impl HttpBody for UntilExpiry {
                 Err(status) => Err(status),
             }));
         }
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let frame = ready!(frame);
+        self.has_sent = true;
         self.is_over = frame.as_ref().is_none_or(|frame| frame.as_ref().map_or(true, Frame::is_trailers));
         Poll::Ready(frame)
     }

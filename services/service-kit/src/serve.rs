@@ -83,13 +83,13 @@ fn has(caller: Option<&Identity>, least: Role) -> bool {
     matches!(caller, Some(Identity::Operator { role, .. }) if *role >= least)
 }
 
-/// Allows all callers with a certificate of our CA.
+/// Allows all callers with an identity: that of a certificate of our CA, or of a valid token.
 #[must_use]
 pub fn authenticated(caller: Option<&Identity>, _: &str) -> bool {
     caller.is_some()
 }
 
-/// Health and reflection, open to all callers with a certificate of our CA.
+/// Health and reflection, open to all callers with an identity.
 pub const COMMON_RULES: &[Rule] = &[
     Rule::new("/grpc.health.v1.Health/Check", authenticated),
     Rule::new("/grpc.health.v1.Health/Watch", authenticated),
@@ -187,7 +187,7 @@ impl Guard {
     async fn serve(mut self, request: http::Request<hyper::body::Incoming>) -> Result<http::Response<Body>, Status> {
         let path = request.uri().path().to_owned();
         let Sender { identity, token } = self.sender(request.headers()).await.map_err(|error| {
-            tracing::debug!(path, peer = %self.peer.address(), %error, "call without valid credentials");
+            note_refused(&error, &path, &self.peer);
             error.status()
         })?;
         let rule = Rule::find(self.rules.iter().chain(COMMON_RULES), &path);
@@ -238,6 +238,21 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Guard {
     fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
         let guard = self.clone();
         Box::pin(async move { Ok(guard.serve(request).await.unwrap_or_else(Status::into_http)) })
+    }
+}
+
+/// Counts and logs a call that is refused for its token. The name in a message is verified if the user has no rights, and
+/// then an administrator should know; all else may be a stranger's, who could fill the log.
+fn note_refused(error: &TokenError, path: &str, peer: &Peer) {
+    error.count();
+    let peer = peer.address();
+    match error {
+        TokenError::Forbidden(_) => tracing::warn!(path, %peer, %error, "call denied to the user of a valid token"),
+        TokenError::Missing
+        | TokenError::Malformed
+        | TokenError::Invalid(_)
+        | TokenError::Expired
+        | TokenError::Unavailable(_) => tracing::debug!(path, %peer, %error, "call without valid credentials"),
     }
 }
 

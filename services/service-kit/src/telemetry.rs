@@ -78,6 +78,7 @@ pub fn set_up(service: &'static str, log: &str, otlp: &str) -> Result<Telemetry,
     tracing_subscriber::registry().with(lines(log)?).with(spans).init();
     let metrics = PrometheusBuilder::new().install_recorder().map_err(|error| Error::Metrics(error.to_string()))?;
     crate::listener::describe();
+    crate::bearer_token::describe();
     metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels are the service and its version");
     metrics::gauge!(BUILD_INFO, "service" => service, "version" => env!("CARGO_PKG_VERSION")).set(1);
     Ok(Telemetry { tracer: Some(provider), metrics })

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, fs, path::Path, sync::Mutex};
 
 use domain::service::Service;
+use futures::StreamExt as _;
 use http::HeaderValue;
+use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::{Request, service::Routes};
@@ -137,7 +139,7 @@ const RULES: &[Rule] = &[
 ];
 
 impl Site {
-    /// `others` are the certificates of another CA.
+    /// Serves with the limits that are set by default.
     async fn serve(tokens: Option<TokenVerifier>) -> Self {
         Self::serve_within(tokens, HttpLimits::default()).await
     }
@@ -289,6 +291,40 @@ async fn a_stream_ends_with_its_token_and_one_of_a_certificate_does_not() {
     };
     assert_eq!((status.code(), reason(&status).as_deref()), (Code::Unauthenticated, Some("TOKEN_EXPIRED")));
     assert!(futures::FutureExt::now_or_never(lasting.message()).is_none(), "the other stream goes on");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_there_passes_although_its_token_has_just_ended() {
+    type Frames = Vec<Result<Frame<Bytes>, Status>>;
+    let data = || Ok(Frame::data(Bytes::from_static(b"a")));
+    let status = || Ok(Frame::trailers(HeaderMap::new()));
+    let failed = || Err(Status::internal("failed"));
+    // The kind of response, its frames, whether it then goes on, the frames that pass, and whether it is cut off.
+    let cases: Vec<(&str, Frames, bool, usize, bool)> = vec![
+        ("an answer", vec![data(), status()], false, 2, false),
+        ("an error", vec![status()], false, 1, false),
+        ("an error of the body", vec![failed()], false, 1, false),
+        ("nothing", vec![], false, 0, false),
+        ("a watch without news", vec![], true, 0, true),
+        ("a watch with a first message", vec![data()], true, 1, true),
+        ("a watch that never waits", vec![data(), data(), data(), status()], false, 1, true),
+    ];
+    for (kind, frames, goes_on, passed, is_cut) in cases {
+        let rest = if goes_on { futures::stream::pending().boxed() } else { futures::stream::empty().boxed() };
+        let inner = Body::new(http_body_util::StreamBody::new(futures::stream::iter(frames).chain(rest)));
+        let ended = Timestamp::from_millis(clock::now().millis() - 1);
+        let mut body = UntilExpiry::new(inner, ended);
+        let mut seen = Vec::new();
+        while let Some(frame) = tokio::time::timeout(PATIENCE, body.frame()).await.unwrap() {
+            seen.push(frame);
+        }
+        let reason_of = |frame: &Result<Frame<Bytes>, Status>| {
+            let status = Status::from_header_map(frame.as_ref().ok()?.trailers_ref()?)?;
+            reason(&status)
+        };
+        let is_expired = seen.last().and_then(reason_of).as_deref() == Some("TOKEN_EXPIRED");
+        assert_eq!((seen.len() - usize::from(is_expired), is_expired), (passed, is_cut), "{kind}: {seen:?}");
+    }
 }
 
 #[tokio::test]

@@ -144,6 +144,30 @@ impl OutboundError {
         matches!(self, Self::Refused(_))
     }
 
+    /// Returns whether a repetition may succeed in a moment: the network or the server failed, and not what is configured here
+    /// or there.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::TooMany { .. }
+            | Self::Unresolved(_)
+            | Self::Unreachable { .. }
+            | Self::Silent { .. }
+            | Self::Slow { .. }
+            | Self::Interrupted(_) => true,
+            Self::Url
+            | Self::UrlText(_)
+            | Self::Refused(_)
+            | Self::Tls { .. }
+            | Self::TooLarge { .. }
+            | Self::HeaderTooLarge { .. }
+            | Self::Redirect(_)
+            | Self::Downgrade(_)
+            | Self::Header
+            | Self::Client(_) => false,
+        }
+    }
+
     /// Returns whether a repetition fails too, until the URL, the headers or the policy are changed.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
@@ -189,5 +213,32 @@ const fn tls_reason(error: &rustls::Error) -> &'static str {
         rustls::Error::AlertReceived(_) => "it refused the handshake",
         rustls::Error::InvalidMessage(_) => "it does not speak TLS",
         _ => "the handshake failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_network_does_may_pass_and_what_is_configured_does_not() {
+        let at = || Destination { host: "id.example:443".to_owned(), is_redirected: false };
+        let second = Duration::from_secs(1);
+        for (error, expected) in [
+            (OutboundError::Unresolved(at()), true),
+            (OutboundError::Unreachable { destination: at(), reason: "connection refused" }, true),
+            (OutboundError::Silent { destination: at(), limit: second }, true),
+            (OutboundError::Slow { destination: at(), min_bytes: 1, window: second }, true),
+            (OutboundError::Interrupted(at()), true),
+            (OutboundError::TooMany { destination: at(), wait: second }, true),
+            (OutboundError::Tls { destination: at(), reason: "its certificate has expired" }, false),
+            (OutboundError::Refused(at()), false),
+            (OutboundError::Redirect(at()), false),
+            (OutboundError::Downgrade(at()), false),
+            (OutboundError::TooLarge { destination: at(), limit: 1 }, false),
+            (OutboundError::Url, false),
+        ] {
+            assert_eq!(error.is_transient(), expected, "{error}");
+        }
     }
 }
