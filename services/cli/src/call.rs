@@ -35,6 +35,7 @@ pub(crate) struct Api {
     pub(crate) endpoint: String,
     answers: ApiChannel,
     streams: ApiChannel,
+    session: Option<Arc<Session>>,
 }
 
 impl Api {
@@ -59,7 +60,15 @@ impl Api {
                 .map(|channel| ApiChannel::new(channel, session.clone()))
                 .map_err(|error: InvalidEndpoint| anyhow!(error))
         };
-        Ok(Self { endpoint: endpoint.clone(), answers: authenticated(answers)?, streams: authenticated(streams)? })
+        let (answers, streams) = (authenticated(answers)?, authenticated(streams)?);
+        Ok(Self { endpoint: endpoint.clone(), answers, streams, session })
+    }
+
+    /// Waits until no renewal of the login is under way.
+    pub(crate) async fn settle(&self) {
+        if let Some(session) = &self.session {
+            session.settle().await;
+        }
     }
 
     pub(crate) fn nodes(&self) -> NodeServiceClient<ApiChannel> {

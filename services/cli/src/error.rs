@@ -94,6 +94,22 @@ pub(crate) fn may_continue(status: &Status) -> bool {
     is_unreachable(status) || status.code() == Code::Unavailable || is_token_expired(status)
 }
 
+/// Returns what a command that watches says before it goes on; `None` for the renewal of an access token, which is ordinary.
+pub(crate) fn interruption(status: &Status) -> Option<String> {
+    if is_token_expired(status) {
+        None
+    } else if is_of_login(status) {
+        Some(format!("{}; trying again", clean(status.message())))
+    } else {
+        Some("the scheduler-service went away; trying to reach it again".to_owned())
+    }
+}
+
+/// Whether a call was not sent, because there is no token for it.
+pub(crate) fn is_of_login(status: &Status) -> bool {
+    reason(status).as_deref() == Some(login::channel::REASON)
+}
+
 /// Whether a stream ended because the access token of its call did.
 pub(crate) fn is_token_expired(status: &Status) -> bool {
     status.code() == Code::Unauthenticated && reason(status).as_deref() == Some("TOKEN_EXPIRED")
@@ -155,10 +171,20 @@ fn of_status(status: &Status, endpoint: &str) -> String {
     }
     // The message of an island and that of a login contain the next step.
     let has_next = reason(status).is_some_and(|reason| ["ISLAND", login::channel::REASON].contains(&&*reason));
-    if let Some(next) = next_step(status.code()).filter(|_| !has_next) {
+    let next = if is_without_role(status) { Some(ASK_FOR_ROLE) } else { next_step(status.code()) };
+    if let Some(next) = next.filter(|_| !has_next) {
         text.push_str(&format!("\nnext: {next}"));
     }
     text
+}
+
+/// Next step of a user with a login, who has no certificate.
+const ASK_FOR_ROLE: &str =
+    "ask an administrator of the OpenID provider for the role, then log in again with ironmesh login";
+
+/// Whether the user of a valid token has no rights.
+fn is_without_role(status: &Status) -> bool {
+    status.code() == Code::PermissionDenied && reason(status).as_deref() == Some("NO_ROLE")
 }
 
 /// Next step for a code whose messages do not contain one.
@@ -188,5 +214,43 @@ fn next_step(code: Code) -> Option<&'static str> {
         | Code::Internal
         | Code::DataLoss
         | Code::Unauthenticated => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use service_kit::{bearer_token::TokenError, status::DOMAIN};
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+
+    fn with_reason(code: Code, reason: &str) -> Status {
+        let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+        Status::with_error_details(code, "the words", details)
+    }
+
+    #[test]
+    fn a_watch_that_goes_on_says_why_it_stopped_unless_that_is_ordinary() {
+        let away = Some("the scheduler-service went away; trying to reach it again");
+        for (status, said) in [
+            (TokenError::Expired.status(), None),
+            (with_reason(Code::Unavailable, login::channel::REASON), Some("the words; trying again")),
+            (with_reason(Code::Unavailable, "LIMIT"), away),
+            (with_reason(Code::Unavailable, "IDENTITY_PROVIDER"), away),
+            (Status::unavailable("the stream ended"), away),
+            (Status::internal("h2 protocol error"), away),
+        ] {
+            assert_eq!(interruption(&status).as_deref(), said, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_user_without_a_role_is_not_told_to_make_a_certificate() {
+        let told = of_status(&TokenError::Forbidden("user ann has no role".to_owned()).status(), "h:1");
+        assert!(told.contains("OpenID provider") && !told.contains("certificate"), "{told}");
+        let told = of_status(&Status::permission_denied("operator ann may not call it"), "h:1");
+        assert!(told.contains("ironmesh certificate makes"), "{told}");
     }
 }

@@ -29,10 +29,7 @@ mod table;
 mod timeline_chart;
 mod words;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -159,6 +156,10 @@ pub async fn run(global: Global, command: Command) -> ExitCode {
 
 async fn attempt(screen: &Screen, global: &Global, command: Command) -> ExitCode {
     let named = global.context.as_deref();
+    if let Command::Logout(_) = command {
+        // It calls the provider alone, and needs nothing of the site.
+        return ended(screen, "", command::login::logout(screen, named).await);
+    }
     let opened = if let Command::Login(asked) = &command {
         // It writes the context.
         Box::pin(command::login::login(screen, named, asked.clone())).await
@@ -166,13 +167,23 @@ async fn attempt(screen: &Screen, global: &Global, command: Command) -> ExitCode
         context::find(named).and_then(|context| Api::new(&context))
     };
     let (endpoint, outcome) = match opened {
-        Ok(api) => (api.endpoint.clone(), Box::pin(dispatch(screen, &api, named, command)).await),
+        Ok(api) => {
+            let outcome = Box::pin(dispatch(screen, &api, command)).await;
+            // The runtime ends with the command, and a renewal in it with the runtime.
+            api.settle().await;
+            (api.endpoint.clone(), outcome)
+        }
         Err(error) => (String::new(), Err(error)),
     };
+    ended(screen, &endpoint, outcome)
+}
+
+/// Shows an error, and returns the exit code.
+fn ended(screen: &Screen, endpoint: &str, outcome: Result<(), Error>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if let Some(text) = error.told(&endpoint) {
+            if let Some(text) = error.told(endpoint) {
                 screen.note(&text);
             }
             error.exit_code()
@@ -180,7 +191,7 @@ async fn attempt(screen: &Screen, global: &Global, command: Command) -> ExitCode
     }
 }
 
-async fn dispatch(screen: &Screen, api: &Api, named: Option<&Path>, command: Command) -> Result<(), Error> {
+async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Error> {
     match command {
         Command::Node(command) => command::node::run(screen, api, command).await,
         Command::Allocate(asked) => command::allocation::allocate(screen, api, *asked).await,
@@ -193,7 +204,8 @@ async fn dispatch(screen: &Screen, api: &Api, named: Option<&Path>, command: Com
         Command::Webhook(command) => command::webhook::run(screen, api, command).await,
         Command::Events(events) => command::event::run(screen, api, events).await,
         Command::Login(_) | Command::Whoami(_) => command::login::whoami(screen, api).await,
-        Command::Logout(_) => command::login::logout(screen, named).await,
+        // It was carried out before.
+        Command::Logout(_) => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Response, Status, metadata::AsciiMetadataValue};
 use uuid::Uuid;
 
-use crate::error::is_unreachable;
+use crate::{error::is_unreachable, login};
 
 /// The metadata that names a request.
 const HEADER: &str = "ironmesh-request-id";
@@ -48,10 +48,14 @@ fn name() -> Option<AsciiMetadataValue> {
     Uuid::new_v4().to_string().parse().ok()
 }
 
-/// Whether it broke off, or may be taken by another replica or in a moment. An island is one for longer.
+/// Whether it broke off, or may be taken by another replica or in a moment.
 fn may_be_repeated(status: &Status) -> bool {
-    let is_island = reason(status).as_deref() == Some("ISLAND");
-    is_unreachable(status) || status.code() == Code::Unavailable && !is_island
+    is_unreachable(status) || status.code() == Code::Unavailable && !is_lasting(status)
+}
+
+/// Whether the same would be answered for longer. A login is renewed with a patience of its own.
+fn is_lasting(status: &Status) -> bool {
+    reason(status).is_some_and(|reason| ["ISLAND", login::channel::REASON].contains(&&*reason))
 }
 
 /// Whether the connection was refused.
@@ -68,7 +72,10 @@ fn is_refused(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::{cell::RefCell, collections::HashMap};
+
+    use service_kit::status::DOMAIN;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 
@@ -86,6 +93,22 @@ mod tests {
         assert_eq!(answer.await.unwrap(), 7);
         let ids = ids.borrow();
         assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lasts_is_not_sent_again() {
+        let of = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+            Status::with_error_details(Code::Unavailable, "it is away", details)
+        };
+        for (reason, sent) in [("ISLAND", 1), (login::channel::REASON, 1), ("IDENTITY_PROVIDER", 2), ("LIMIT", 2)] {
+            let count = RefCell::new(0);
+            let answer = once("do it", async |_| {
+                *count.borrow_mut() += 1;
+                if *count.borrow() < 2 { Err(of(reason)) } else { Ok(Response::new(())) }
+            });
+            assert_eq!((answer.await.is_ok(), *count.borrow()), (sent == 2, sent), "{reason}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

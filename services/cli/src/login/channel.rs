@@ -115,7 +115,33 @@ fn is_unauthenticated(response: &Response<Body>) -> bool {
 fn status_of(error: &LoginError) -> Status {
     let details = ErrorDetails::with_error_info(REASON, DOMAIN, HashMap::new());
     // A command that watches goes on when the provider is back.
-    let is_away = matches!(error, LoginError::Unreachable(_) | LoginError::Locked(_));
-    let code = if is_away { Code::Unavailable } else { Code::Unauthenticated };
+    let code = if error.is_transient() { Code::Unavailable } else { Code::Unauthenticated };
     Status::with_error_details(code, error.to_string(), details)
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::{outbound_http::OutboundError, status::reason};
+
+    use super::*;
+    use crate::error::may_continue;
+
+    #[test]
+    fn a_watch_goes_on_only_after_an_error_of_the_login_that_may_pass() {
+        for (error, goes_on) in [
+            (LoginError::Away(429), true),
+            (LoginError::Away(503), true),
+            (LoginError::Locked("client.login.lock".to_owned()), true),
+            (LoginError::Unreachable(OutboundError::Url), false),
+            (LoginError::Unreachable(OutboundError::Header), false),
+            (LoginError::Refused("invalid_client".to_owned()), false),
+            (LoginError::Ended("invalid_grant".to_owned()), false),
+            (LoginError::NotLoggedIn, false),
+            (LoginError::NoRefreshToken, false),
+        ] {
+            let status = status_of(&error);
+            assert_eq!(may_continue(&status), goes_on, "{error}");
+            assert_eq!(reason(&status).as_deref(), Some(REASON), "{error}");
+        }
+    }
 }

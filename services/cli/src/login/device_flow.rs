@@ -23,6 +23,8 @@ const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum time for which a code is polled, whatever the provider says.
 const MAX_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How long before the end of a code the last request is sent.
+const LAST_REQUEST_MARGIN: Duration = Duration::from_secs(1);
 /// Maximum length of what is shown of a provider's text, in characters.
 const MAX_SHOWN_CHARS: usize = 200;
 
@@ -99,7 +101,7 @@ fn is_page(url: &str) -> bool {
 }
 
 /// Outcome of a token request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Answer<'a> {
     /// A response.
     Response {
@@ -109,7 +111,12 @@ pub(crate) enum Answer<'a> {
         body: &'a [u8],
     },
     /// None, because of the network.
-    None,
+    None {
+        /// The reason.
+        why: String,
+        /// Whether a repetition may be answered.
+        is_transient: bool,
+    },
 }
 
 /// What to do next.
@@ -126,13 +133,19 @@ pub(crate) enum Next {
 /// Decides how long the program asks, and how often.
 #[derive(Debug)]
 pub(crate) struct Polling {
+    /// What the provider asks for.
     interval: Duration,
+    /// The last pause before a request that was not answered. Grows until the next answer.
+    backoff: Duration,
     lifetime: Duration,
+    /// Why the last request was not answered; `None` if it was.
+    unheard: Option<String>,
 }
 
 impl Polling {
     pub(crate) const fn new(authorization: &DeviceAuthorization) -> Self {
-        Self { interval: authorization.interval, lifetime: authorization.lifetime }
+        let DeviceAuthorization { interval, lifetime, .. } = *authorization;
+        Self { interval, backoff: interval, lifetime, unheard: None }
     }
 
     /// Returns how long to wait before the first request.
@@ -143,7 +156,8 @@ impl Polling {
     /// Decides about an answer that came this long after the codes.
     pub(crate) fn decide(&mut self, answer: Answer<'_>, elapsed: Duration, now: Timestamp) -> Next {
         let (status, body) = match answer {
-            Answer::None => return self.wait(self.interval.saturating_mul(2), elapsed),
+            Answer::None { why, is_transient: true } => return self.wait_unheard(why, elapsed),
+            Answer::None { why, is_transient: false } => return Next::Failed(LoginError::Unheard(why)),
             Answer::Response { status, body } => (status, body),
         };
         match status {
@@ -151,13 +165,15 @@ impl Polling {
                 Ok(tokens) => Next::LoggedIn(tokens),
                 Err(error) => Next::Failed(error),
             },
-            429 | 500..=599 => self.wait(self.interval.saturating_mul(2), elapsed),
+            status if is_away(status) => self.wait_unheard(format!("it answered {status}"), elapsed),
             _ => {
+                (self.backoff, self.unheard) = (self.interval, None);
                 let error = OAuthError::read(body);
                 match error.error.as_str() {
                     "authorization_pending" => self.wait(self.interval, elapsed),
-                    "slow_down" => self.wait(self.interval + SLOW_DOWN_STEP, elapsed),
-                    "access_denied" => Next::Failed(LoginError::Denied),
+                    "slow_down" => self.slow_down(elapsed),
+                    // The second one is Entra ID's.
+                    "access_denied" | "authorization_declined" => Next::Failed(LoginError::Denied),
                     "expired_token" => Next::Failed(LoginError::CodeExpired),
                     _ => Next::Failed(LoginError::Refused(error.shown(status))),
                 }
@@ -165,14 +181,35 @@ impl Polling {
         }
     }
 
-    /// Waits for an interval, from now on always.
-    fn wait(&mut self, interval: Duration, elapsed: Duration) -> Next {
-        self.interval = interval.min(MAX_INTERVAL);
-        if elapsed + self.interval >= self.lifetime {
-            return Next::Failed(LoginError::CodeExpired);
-        }
-        Next::Wait(self.interval)
+    /// Waits longer after each request without an answer (RFC 8628 §3.5).
+    fn wait_unheard(&mut self, why: String, elapsed: Duration) -> Next {
+        self.backoff = self.backoff.saturating_mul(2).min(MAX_INTERVAL);
+        self.unheard = Some(why);
+        self.wait(self.backoff, elapsed)
     }
+
+    /// Waits longer from now on. The provider is not asked earlier than it wants, even if the code expires meanwhile.
+    fn slow_down(&mut self, elapsed: Duration) -> Next {
+        self.interval = (self.interval + SLOW_DOWN_STEP).min(MAX_INTERVAL);
+        self.backoff = self.interval;
+        if elapsed + self.interval >= self.lifetime { self.expired() } else { Next::Wait(self.interval) }
+    }
+
+    /// Waits, and for the last request only until shortly before the code expires: the user may confirm it late.
+    fn wait(&self, pause: Duration, elapsed: Duration) -> Next {
+        let left = self.lifetime.saturating_sub(elapsed).saturating_sub(LAST_REQUEST_MARGIN);
+        if left.is_zero() { self.expired() } else { Next::Wait(pause.min(left)) }
+    }
+
+    fn expired(&self) -> Next {
+        let error = self.unheard.clone().map_or(LoginError::CodeExpired, LoginError::CodeExpiredUnheard);
+        Next::Failed(error)
+    }
+}
+
+/// Returns whether a status says that a repetition may succeed (RFC 6585 §4, RFC 9110 §15.6).
+pub(super) const fn is_away(status: u16) -> bool {
+    matches!(status, 429 | 500..=599)
 }
 
 /// An error of a provider (RFC 6749 §5.2).

@@ -12,6 +12,9 @@ pub(crate) enum LoginError {
     /// The provider cannot be reached.
     #[error("cannot reach the OpenID provider: {0}")]
     Unreachable(#[from] OutboundError),
+    /// The provider answered that it cannot serve a request now.
+    #[error("the OpenID provider cannot answer now (status {0}); repeat the command later")]
+    Away(u16),
     /// A file cannot be used.
     #[error("{0}")]
     File(#[from] DurableFileError),
@@ -66,6 +69,14 @@ pub(crate) enum LoginError {
     /// The user did not answer in time.
     #[error("the code has expired before the login was confirmed; start again with ironmesh login")]
     CodeExpired,
+    /// The user did not answer in time, as far as the program could learn.
+    #[error(
+        "the code has expired, and the OpenID provider could not be asked at last: {0}; start again with ironmesh login"
+    )]
+    CodeExpiredUnheard(String),
+    /// The provider cannot be asked for the outcome of a login.
+    #[error("cannot ask the OpenID provider whether the login was confirmed: {0}")]
+    Unheard(String),
     /// There is no login.
     #[error("not logged in; log in with ironmesh login")]
     NotLoggedIn,
@@ -81,4 +92,29 @@ pub(crate) enum LoginError {
     /// Another process renews the login and does not end.
     #[error("another process holds {0}; end it, or repeat the command later")]
     Locked(String),
+}
+
+impl LoginError {
+    /// Returns whether the same may succeed in a moment, without a change of the configuration or a new login.
+    pub(crate) const fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable(error) => error.is_transient(),
+            Self::Away(_) | Self::Locked(_) => true,
+            Self::Issuer(_)
+            | Self::File(_)
+            | Self::Ca { .. }
+            | Self::NotAProvider { .. }
+            | Self::OtherIssuer { .. }
+            | Self::Unsupported { .. }
+            | Self::Malformed(_)
+            | Self::Refused(_)
+            | Self::Denied
+            | Self::CodeExpired
+            | Self::CodeExpiredUnheard(_)
+            | Self::Unheard(_)
+            | Self::NotLoggedIn
+            | Self::Ended(_)
+            | Self::NoRefreshToken => false,
+        }
+    }
 }

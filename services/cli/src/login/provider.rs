@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     LoginConfig, LoginError,
-    device_flow::{Answer, DeviceAuthorization, GRANT_TYPE, Next, OAuthError, Polling},
+    device_flow::{Answer, DeviceAuthorization, GRANT_TYPE, Next, OAuthError, Polling, is_away},
     token::{SecretToken, Tokens},
 };
 use crate::human::clean;
@@ -80,6 +80,15 @@ pub(crate) struct Provider {
     metadata: Metadata,
 }
 
+/// Outcome of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revocation {
+    /// The token is not valid any more.
+    Done,
+    /// The provider has no endpoint for it.
+    NotOffered,
+}
+
 /// Outcome of a refresh.
 #[derive(Debug)]
 pub(crate) enum Refreshed {
@@ -105,6 +114,9 @@ impl Provider {
         }
         let client = Outbound::new(&OutboundConfig::default())?.client(Purpose::Login, &trust)?;
         let (status, body) = exchange(&client, OutboundRequest::get(&url)?).await?;
+        if is_away(status) {
+            return Err(LoginError::Away(status));
+        }
         if status != 200 {
             let (issuer, why) = (config.issuer.clone(), format!("the status {status}"));
             return Err(LoginError::NotAProvider { issuer, url, why });
@@ -133,10 +145,10 @@ impl Provider {
             missing: "device_authorization_endpoint",
         })?;
         let (status, body) = self.post(endpoint, &[("scope", &self.config.scopes)]).await?;
-        if status == 200 {
-            DeviceAuthorization::read(&body)
-        } else {
-            Err(LoginError::Refused(OAuthError::read(&body).shown(status)))
+        match status {
+            200 => DeviceAuthorization::read(&body),
+            status if is_away(status) => Err(LoginError::Away(status)),
+            status => Err(LoginError::Refused(OAuthError::read(&body).shown(status))),
         }
     }
 
@@ -153,7 +165,7 @@ impl Provider {
             let answer = self.post(&self.metadata.token_endpoint, &fields).await;
             let answer = match &answer {
                 Ok((status, body)) => Answer::Response { status: *status, body },
-                Err(_) => Answer::None,
+                Err(error) => Answer::None { why: error.to_string(), is_transient: error.is_transient() },
             };
             match polling.decide(answer, begun.elapsed(), clock::now()) {
                 Next::Wait(next) => pause = next,
@@ -173,6 +185,9 @@ impl Provider {
         if status == 200 {
             return Tokens::read(&body, Some(refresh_token), clock::now()).map(Refreshed::Tokens);
         }
+        if is_away(status) {
+            return Err(LoginError::Away(status));
+        }
         let error = OAuthError::read(&body);
         match error.error.as_str() {
             "invalid_grant" => Ok(Refreshed::Ended(error.shown(status))),
@@ -180,19 +195,23 @@ impl Provider {
         }
     }
 
-    /// Ends a login at the provider (RFC 7009). Returns `false` if the provider has no endpoint for it.
+    /// Ends a login at the provider (RFC 7009).
     ///
     /// # Errors
     /// [`LoginError`]
-    pub(crate) async fn revoke(&self, tokens: &Tokens) -> Result<bool, LoginError> {
-        let Some(endpoint) = &self.metadata.revocation_endpoint else { return Ok(false) };
+    pub(crate) async fn revoke(&self, tokens: &Tokens) -> Result<Revocation, LoginError> {
+        let Some(endpoint) = &self.metadata.revocation_endpoint else { return Ok(Revocation::NotOffered) };
         let access = [("token", tokens.access_token.reveal()), ("token_type_hint", "access_token")];
         let refresh = tokens.refresh_token.as_ref();
         let refresh = refresh.map(|token| [("token", token.reveal()), ("token_type_hint", "refresh_token")]);
         // With the refresh token end the access tokens that the provider can revoke (RFC 7009 §2.1).
         let (status, body) = self.post(endpoint, &refresh.unwrap_or(access)).await?;
-        let is_done = status == 200 || OAuthError::read(&body).error == "unsupported_token_type";
-        if is_done { Ok(true) } else { Err(LoginError::Refused(OAuthError::read(&body).shown(status))) }
+        let error = OAuthError::read(&body);
+        match status {
+            200 => Ok(Revocation::Done),
+            _ if error.error == "unsupported_token_type" => Ok(Revocation::NotOffered),
+            _ => Err(LoginError::Refused(error.shown(status))),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{LoginConfig, LoginError, token::Tokens};
 
 /// What to do about a damaged file.
 const MEND: &str = "remove it, and log in again with ironmesh login";
-/// How long another process may take to renew a login: three requests, each with its own limit.
+/// How long another process may take to renew a login: two requests, each with its own limit.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(45);
 /// Interval between two tries to take the lock.
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -95,20 +95,28 @@ impl LoginFile {
     /// # Errors
     /// [`LoginError::Locked`] if another process does not give it up.
     pub(crate) async fn lock(&self) -> Result<File, LoginError> {
+        let begun = Instant::now();
+        loop {
+            match self.try_lock() {
+                Err(LoginError::Locked(_)) if begun.elapsed() <= RENEWAL_TIMEOUT => sleep(LOCK_POLL_INTERVAL).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Takes the exclusive right to renew the tokens, as [`Self::lock`] does, if it is free.
+    ///
+    /// # Errors
+    /// [`LoginError::Locked`] if another process has it.
+    pub(crate) fn try_lock(&self) -> Result<File, LoginError> {
         let path = self.path.with_extension("lock");
         let wrong = |source| LoginError::File(DurableFileError::Io { action: "lock", path: path.clone(), source });
         let file =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(wrong)?;
-        let begun = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(error)) => return Err(wrong(error)),
-                Err(TryLockError::WouldBlock) if begun.elapsed() > RENEWAL_TIMEOUT => {
-                    return Err(LoginError::Locked(path.display().to_string()));
-                }
-                Err(TryLockError::WouldBlock) => sleep(LOCK_POLL_INTERVAL).await,
-            }
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::Error(error)) => Err(wrong(error)),
+            Err(TryLockError::WouldBlock) => Err(LoginError::Locked(path.display().to_string())),
         }
     }
 }

@@ -94,6 +94,12 @@ async fn without_a_login_a_command_says_how_to_log_in() {
     assert_eq!(ended.remarks, "error: not logged in; log in with ironmesh login\nreason: LOGIN\n");
     let ended = at(&context, "logout").await;
     assert_eq!((ended.code, ended.answers.as_str()), (code(0), "there was no login\n"));
+    // It calls the provider alone.
+    let context = logged_in(&fake, TOKEN, 600, None);
+    let text = fs::read_to_string(&context).unwrap().replacen("ca.pem", "gone.pem", 1);
+    fs::write(&context, text).unwrap();
+    let ended = at(&context, "logout").await;
+    assert_eq!((ended.code, ended.answers.as_str()), (code(0), "logged out\n"), "{}", ended.remarks);
     let ended = at(&fake.context, "logout").await;
     assert_eq!(ended.code, code(2));
     assert!(ended.remarks.contains("has a certificate and no login"), "{}", ended.remarks);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     call::Api,
     command::progress::{per_cent, standing, turning},
-    error::{Error, may_continue},
+    error::{Error, interruption, may_continue},
     human::clean,
     output::Screen,
 };
@@ -48,7 +48,9 @@ pub(super) async fn follow(
             match watch(api, node, goal, row, &mut last).await {
                 Ok(ended) => return Ok(ended),
                 Err(Error::Call(status)) if may_continue(&status) => {
-                    row.say("the scheduler-service went away; trying to reach it again");
+                    if let Some(words) = interruption(&status) {
+                        row.say(&words);
+                    }
                     sleep(RETRY_DELAY).await;
                 }
                 Err(error) => return Err(error),

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use proto::api::v1::{Node, NodeSelector, WatchNodesRequest, WatchNodesResponse, watch_nodes_response::News};
 use serde_json::json;
 use tokio::time::sleep;
+use tonic::Status;
 
 use super::show::{by_place, note, parts, power, table_of};
 use crate::{
     Format,
     call::Api,
-    error::{Error, may_continue},
+    error::{Error, interruption, is_of_login, may_continue},
     human::{clean, second},
     json,
     output::Screen,
@@ -23,16 +24,22 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Watches until it is interrupted. If the scheduler-service fails, it continues with another one.
 pub(super) async fn run(screen: &Screen, api: &Api, selector: Option<NodeSelector>) -> Result<(), Error> {
-    let mut state = WatchState::default();
+    let (mut state, mut before, mut said) = (WatchState::default(), 0, None);
     loop {
-        match follow(screen, api, selector.clone(), &mut state).await {
-            Err(Error::Call(status)) if may_continue(&status) => {}
+        let status = match follow(screen, api, selector.clone(), &mut state).await {
+            Err(Error::Call(status)) if may_continue(&status) => status,
             Err(error) => return Err(error),
-            Ok(()) => {}
+            Ok(()) => Status::unavailable("the stream ended"),
+        };
+        let words = interruption(&status);
+        // A table on a terminal stands still meanwhile; what the login needs is not seen in it.
+        let is_shown = !is_live(screen) || is_of_login(&status);
+        if let Some(words) = words.as_ref().filter(|words| is_shown && said.as_ref() != Some(*words)) {
+            screen.note(words);
         }
-        if !is_live(screen) {
-            screen.note("the scheduler-service went away; trying to reach one again");
-        }
+        // The same is not repeated each second while it lasts.
+        said = words.filter(|_| state.revision == before);
+        before = state.revision;
         sleep(RETRY_DELAY).await;
     }
 }

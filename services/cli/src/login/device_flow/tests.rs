@@ -15,7 +15,7 @@ fn authorization(more: &Value) -> Result<DeviceAuthorization, LoginError> {
     DeviceAuthorization::read(answer.to_string().as_bytes())
 }
 
-/// Status and body of a response; 0 stands for none.
+/// Status and body of a response; 0 stands for none, because of the network, and 1 for none, because of what is configured.
 type Received = (u16, String);
 
 /// A short name of what is done.
@@ -25,6 +25,8 @@ fn named(next: &Next) -> String {
         Next::LoggedIn(tokens) => format!("logged in with {}", tokens.access_token.reveal()),
         Next::Failed(LoginError::Denied) => "denied".to_owned(),
         Next::Failed(LoginError::CodeExpired) => "expired".to_owned(),
+        Next::Failed(LoginError::CodeExpiredUnheard(why)) => format!("expired: {why}"),
+        Next::Failed(LoginError::Unheard(why)) => format!("unheard: {why}"),
         Next::Failed(LoginError::Refused(why)) => format!("refused {why}"),
         Next::Failed(LoginError::Malformed(_)) => "malformed".to_owned(),
         Next::Failed(error) => panic!("{error}"),
@@ -51,6 +53,27 @@ fn each_answer_of_a_token_endpoint_has_its_consequence() {
             "wait 10".to_owned(),
         ),
         (vec![(400, said("access_denied"))], "RFC 8628 §3.5", "denied".to_owned()),
+        (vec![(400, said("authorization_declined"))], "Entra ID", "denied".to_owned()),
+        (vec![(1, String::new())], "a certificate of another CA", "unheard: no TLS".to_owned()),
+        (
+            [vec![(0, String::new()); 9], vec![(400, said("authorization_pending"))]].concat(),
+            "an answer ends the backoff",
+            "wait 5".to_owned(),
+        ),
+        (vec![(0, String::new()); 60], "the reason is told", "expired: no network".to_owned()),
+        (vec![(503, String::new()); 60], "the reason is told", "expired: it answered 503".to_owned()),
+        (
+            [vec![(0, String::new()); 59], vec![(400, said("authorization_pending"))]].concat(),
+            "it was heard at last",
+            "expired".to_owned(),
+        ),
+        // After 590 s of 600 s.
+        (vec![(0, String::new()); 59], "the last request is sent before the end", "wait 9".to_owned()),
+        (
+            [vec![(0, String::new()); 58], vec![(400, said("slow_down"))]].concat(),
+            "not earlier than the provider wants",
+            "expired".to_owned(),
+        ),
         (vec![(400, said("expired_token"))], "RFC 8628 §3.5", "expired".to_owned()),
         (vec![(401, said("invalid_client"))], "RFC 6749 §5.2", "refused invalid_client".to_owned()),
         (vec![(403, said("authorization_pending"))], "Google answers 428 or 403", "wait 5".to_owned()),
@@ -74,7 +97,8 @@ fn each_answer_of_a_token_endpoint_has_its_consequence() {
         for (number, (status, body)) in answers.iter().enumerate() {
             let elapsed = Duration::from_secs(10 * (u64::try_from(number).unwrap() + 1));
             let answer = match status {
-                0 => Answer::None,
+                0 => Answer::None { why: "no network".to_owned(), is_transient: true },
+                1 => Answer::None { why: "no TLS".to_owned(), is_transient: false },
                 status => Answer::Response { status: *status, body: body.as_bytes() },
             };
             last = named(&polling.decide(answer, elapsed, NOW));
