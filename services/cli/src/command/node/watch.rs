@@ -31,15 +31,17 @@ pub(super) async fn run(screen: &Screen, api: &Api, selector: Option<NodeSelecto
             Err(error) => return Err(error),
             Ok(()) => Status::unavailable("the stream ended"),
         };
+        // The same is not repeated each second while it lasts.
+        if state.revision != before {
+            (before, said) = (state.revision, None);
+        }
         let words = interruption(&status);
         // A table on a terminal stands still meanwhile; what the login needs is not seen in it.
         let is_shown = !is_live(screen) || is_of_login(&status);
         if let Some(words) = words.as_ref().filter(|words| is_shown && said.as_ref() != Some(*words)) {
             screen.note(words);
         }
-        // The same is not repeated each second while it lasts.
-        said = words.filter(|_| state.revision == before);
-        before = state.revision;
+        said = words;
         sleep(RETRY_DELAY).await;
     }
 }
