@@ -13,6 +13,7 @@
 //! | [`plan`] | remaining work for a node, from its intended and its observed state |
 //! | [`step`], [`step_plan`] | steps of an operation, and which one is next |
 //! | [`placement`] | choice of the node that an allocation is given |
+//! | [`name_pattern`] | patterns that select nodes by name |
 //! | [`bulk`] | one verb for many nodes, and which of them is next |
 //! | [`driver`] | drivers, and what their interfaces support |
 //! | [`policy`] | authorization: role × rule, owner and lessee |
@@ -32,6 +33,7 @@ pub mod hardware;
 pub mod id;
 pub mod image;
 pub mod kernel_arguments;
+pub mod name_pattern;
 pub mod net;
 pub mod placement;
 pub mod plan;

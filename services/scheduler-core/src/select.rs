@@ -3,6 +3,7 @@
 use domain::{
     driver::Driver,
     id::{NodeId, RackId},
+    name_pattern::is_like,
 };
 use proto::{
     api::v1::NodeSelector,
@@ -74,31 +75,4 @@ impl Selector {
 
 fn is_one<T: PartialEq<U>, U: ?Sized>(wanted: &[T], is: &U) -> bool {
     wanted.is_empty() || wanted.iter().any(|one| one == is)
-}
-
-/// Returns whether a text matches a pattern, in which * stands for any characters and ? for one.
-///
-/// After a mismatch only the last * is extended, because the text before it matches already. The run time is at most the
-/// product of both lengths.
-fn is_like(text: &str, pattern: &str) -> bool {
-    let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
-    let (mut at, mut of, mut star) = (0_usize, 0_usize, None::<(usize, usize)>);
-    while let Some(now) = text.get(at) {
-        match pattern.get(of) {
-            Some('*') => {
-                star = Some((of, at));
-                of += 1;
-            }
-            Some(wanted) if *wanted == '?' || wanted == now => {
-                at += 1;
-                of += 1;
-            }
-            Some(_) | None => {
-                let Some((last, from)) = star else { return false };
-                star = Some((last, from + 1));
-                (of, at) = (last + 1, from + 1);
-            }
-        }
-    }
-    pattern.iter().skip(of).all(|rest| *rest == '*')
 }
