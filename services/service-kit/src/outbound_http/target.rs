@@ -80,4 +80,16 @@ mod tests {
         }
         assert!(parse("https://bücher.example/ä?b#c").is_ok());
     }
+
+    #[test]
+    fn a_host_with_a_character_that_its_parser_removes_is_not_requested() {
+        let mut removed = 0;
+        for character in '\u{80}'..=char::MAX {
+            let url = format!("http://go{character}od.example/");
+            let is_removed = Url::parse(&url).is_ok_and(|url| url.host_str() == Some("good.example"));
+            removed += u32::from(is_removed);
+            assert!(!is_removed || matches!(parse(&url), Err(OutboundError::UrlText(_))), "U+{:04X}", character as u32);
+        }
+        assert!(removed > 200, "{removed}");
+    }
 }
