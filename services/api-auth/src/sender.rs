@@ -62,18 +62,47 @@ fn is_safe(method: &Method) -> bool {
 pub(crate) fn check_host(parts: &Parts, names: &[String]) -> Result<(), SenderError> {
     let Some(host) = host(parts)? else { return Ok(()) };
     let authority: Authority = host.parse().map_err(|_| SenderError::Host)?;
-    let host = authority.host();
-    let is_known = host.eq_ignore_ascii_case("localhost") || names.iter().any(|name| host.eq_ignore_ascii_case(name));
-    if is_known || is_loopback(host) { Ok(()) } else { Err(SenderError::UnknownHost) }
+    let host = Host::of(authority.host());
+    let is_known = host == Host::Name("localhost") || names.iter().any(|name| host == Host::of(name));
+    if is_known || host.is_loopback() { Ok(()) } else { Err(SenderError::UnknownHost) }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    match in_brackets {
-        Some(address) => {
-            address.parse().is_ok_and(|address: Ipv6Addr| IpAddr::from(address).to_canonical().is_loopback())
+/// A host, which can be written in several ways.
+#[derive(Debug, Clone, Copy)]
+enum Host<'h> {
+    /// An address. IPv6 has several forms (RFC 4291 §2.2).
+    Address(IpAddr),
+    /// A name, without the dot of the root at its end (RFC 3986 §3.2.2).
+    Name(&'h str),
+}
+
+impl<'h> Host<'h> {
+    fn of(text: &'h str) -> Self {
+        let in_brackets = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let address = match in_brackets {
+            Some(text) => text.parse().ok().map(|address: Ipv6Addr| IpAddr::from(address).to_canonical()),
+            None => name.parse().ok().map(|address: Ipv4Addr| IpAddr::from(address)),
+        };
+        address.map_or(Self::Name(name), Self::Address)
+    }
+
+    const fn is_loopback(self) -> bool {
+        match self {
+            Self::Address(address) => address.is_loopback(),
+            Self::Name(_) => false,
         }
-        None => host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback()),
+    }
+}
+
+impl PartialEq for Host<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Address(one), Self::Address(other)) => one == other,
+            // Case does not count (RFC 9110 §4.2.3).
+            (Self::Name(one), Self::Name(other)) => one.eq_ignore_ascii_case(other),
+            (Self::Address(_), Self::Name(_)) | (Self::Name(_), Self::Address(_)) => false,
+        }
     }
 }
 
@@ -150,7 +179,7 @@ mod tests {
     #[test]
     fn without_authentication_only_requests_for_known_hosts_are_answered() {
         const UNKNOWN: Result<(), SenderError> = Err(SenderError::UnknownHost);
-        let names = ["ironic.example".to_owned(), "[fd00::1]".to_owned()];
+        let names = ["ironic.example", "[fd00::1]", "api.example.", "[::ffff:10.0.0.2]"].map(str::to_owned);
         // Source, version, target, host, outcome.
         for (source, version, target, host, outcome) in [
             ("curl, openstacksdk", Version::HTTP_11, "/v1", Some("localhost:6385"), Ok(())),
@@ -161,6 +190,14 @@ mod tests {
             ("RFC 4291 §2.5.5.2", Version::HTTP_11, "/v1", Some("[::ffff:127.0.0.1]"), Ok(())),
             ("configured", Version::HTTP_11, "/v1", Some("Ironic.example:443"), Ok(())),
             ("configured, IPv6", Version::HTTP_11, "/v1", Some("[FD00::1]"), Ok(())),
+            ("RFC 4291 §2.2, another form", Version::HTTP_11, "/v1", Some("[fd00:0:0:0:0:0:0:1]:6385"), Ok(())),
+            ("RFC 4291 §2.2, zeros", Version::HTTP_11, "/v1", Some("[fd00:0000::0001]"), Ok(())),
+            ("RFC 4291 §2.5.5.2, configured", Version::HTTP_11, "/v1", Some("10.0.0.2:6385"), Ok(())),
+            ("RFC 3986 §3.2.2, the root's dot", Version::HTTP_11, "/v1", Some("localhost.:6385"), Ok(())),
+            ("RFC 3986 §3.2.2, the root's dot", Version::HTTP_11, "/v1", Some("Ironic.example."), Ok(())),
+            ("configured with the root's dot", Version::HTTP_11, "/v1", Some("api.example"), Ok(())),
+            ("two dots are no name", Version::HTTP_11, "/v1", Some("localhost.."), UNKNOWN),
+            ("another address, IPv6", Version::HTTP_11, "/v1", Some("[fd00::10]"), UNKNOWN),
             ("RFC 1945", Version::HTTP_10, "/v1", None, Ok(())),
             ("HTTP/2", Version::HTTP_2, "http://localhost:6385/v1", None, Ok(())),
             ("DNS rebinding", Version::HTTP_11, "/v1", Some("evil.example:6385"), UNKNOWN),
