@@ -134,12 +134,16 @@ impl From<PowerTarget> for wire::PowerTarget {
             PowerTarget::BootOrder { boot } => {
                 Target::BootOrder(wire::power_target::BootOrder { boot: Some(boot.into()) })
             }
-            PowerTarget::Interrupted => Target::Interrupted(wire::power_target::Interrupted {}),
-            PowerTarget::BmcReset { reset } => {
-                Target::BmcReset(wire::power_target::BmcReset { kind: wire::BmcResetKind::from(reset).into() })
+            PowerTarget::Interrupted { by } => {
+                Target::Interrupted(wire::power_target::Interrupted { expire_time: by.map(wire_time) })
             }
-            PowerTarget::RawCommand { netfn, command } => {
-                Target::RawCommand(wire::power_target::RawCommand { netfn: netfn.into(), command: command.into() })
+            PowerTarget::BmcReset { reset, by } => {
+                let (kind, expire_time) = (wire::BmcResetKind::from(reset).into(), by.map(wire_time));
+                Target::BmcReset(wire::power_target::BmcReset { kind, expire_time })
+            }
+            PowerTarget::RawCommand { netfn, command, by } => {
+                let (netfn, command, expire_time) = (netfn.into(), command.into(), by.map(wire_time));
+                Target::RawCommand(wire::power_target::RawCommand { netfn, command, expire_time })
             }
         };
         Self { target: Some(target) }
@@ -149,22 +153,25 @@ impl From<PowerTarget> for wire::PowerTarget {
 impl TryFrom<wire::PowerTarget> for PowerTarget {
     type Error = Invalid;
     fn try_from(target: wire::PowerTarget) -> Result<Self, Invalid> {
+        let optional = |by: Option<_>| by.map(|by| time("target.expire_time", by)).transpose();
         Ok(match required("target", target.target)? {
             Target::On(_) => Self::On,
             Target::Off(_) => Self::Off,
-            Target::SoftOff(soft) => {
-                Self::SoftOff { by: soft.expire_time.map(|by| time("target.expire_time", by)).transpose()? }
-            }
+            Target::SoftOff(soft) => Self::SoftOff { by: optional(soft.expire_time)? },
             Target::Booted(booted) => Self::Booted { boot: booted.boot.map(Boot::try_from).transpose()? },
             Target::SoftBooted(soft) => {
                 let by = required("target.expire_time", soft.expire_time)?;
                 Self::SoftBooted { by: time("target.expire_time", by)? }
             }
-            Target::Interrupted(_) => Self::Interrupted,
-            Target::BmcReset(reset) => Self::BmcReset { reset: reset.kind().try_into()? },
+            Target::Interrupted(nmi) => Self::Interrupted { by: optional(nmi.expire_time)? },
+            Target::BmcReset(reset) => {
+                Self::BmcReset { reset: reset.kind().try_into()?, by: optional(reset.expire_time)? }
+            }
             Target::RawCommand(raw) => {
-                let raw = RawCommand::new(raw.netfn, raw.command, Secret::new(Vec::new()));
-                raw.map_err(|why| Invalid::wrong("target.raw_command", why.to_string()))?.target()
+                let valid = RawCommand::new(raw.netfn, raw.command, Secret::new(Vec::new()));
+                let valid = valid.map_err(|why| Invalid::wrong("target.raw_command", why.to_string()))?;
+                let (netfn, command, by) = (valid.netfn(), valid.command(), optional(raw.expire_time)?);
+                Self::RawCommand { netfn, command, by }
             }
             Target::BootOrder(order) => Self::BootOrder { boot: required("target.boot", order.boot)?.try_into()? },
         })
@@ -187,10 +194,12 @@ mod tests {
             PowerTarget::SoftOff { by: None },
             PowerTarget::SoftOff { by: Some(by) },
             PowerTarget::SoftBooted { by },
-            PowerTarget::Interrupted,
-            PowerTarget::BmcReset { reset: BmcReset::Cold },
-            PowerTarget::BmcReset { reset: BmcReset::Warm },
-            PowerTarget::RawCommand { netfn: 6, command: 255 },
+            PowerTarget::Interrupted { by: None },
+            PowerTarget::Interrupted { by: Some(by) },
+            PowerTarget::BmcReset { reset: BmcReset::Cold, by: None },
+            PowerTarget::BmcReset { reset: BmcReset::Warm, by: Some(by) },
+            PowerTarget::RawCommand { netfn: 6, command: 255, by: None },
+            PowerTarget::RawCommand { netfn: 6, command: 255, by: Some(by) },
             PowerTarget::Booted { boot: None },
             PowerTarget::Booted { boot: Some(boot(BootDevice::Disk)) },
         ];
@@ -210,7 +219,7 @@ mod tests {
         assert_eq!(PowerTarget::try_from(order), Err(Invalid::Missing("target.boot")));
         assert_eq!(BmcReset::try_from(wire::BmcResetKind::Unspecified), Err(Invalid::Missing("kind")));
         for (netfn, command, text) in [(7, 1, "0x07"), (0x40, 1, "0x40"), (6, 256, "256")] {
-            let raw = Target::RawCommand(wire::power_target::RawCommand { netfn, command });
+            let raw = Target::RawCommand(wire::power_target::RawCommand { netfn, command, expire_time: None });
             let refused = PowerTarget::try_from(wire::PowerTarget { target: Some(raw) }).unwrap_err().to_string();
             assert!(refused.contains(text), "{refused}");
         }

@@ -1,10 +1,14 @@
 //! Power states, boot devices and power targets.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
+
+/// Time that a command that is sent once may wait until its BMC gets it: for a power-service that starts or is replaced, and
+/// for a BMC that is busy. A command that comes later than its sender expects does more harm than one that does not come.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Power state of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -164,11 +168,18 @@ pub enum PowerTarget {
         boot: Boot,
     },
     /// Unchanged. The system is interrupted once (NMI), for example to write a crash dump.
-    Interrupted,
+    Interrupted {
+        /// Deadline, after which it is not sent any more. `None` until the request is accepted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Timestamp>,
+    },
     /// Unchanged. The BMC is restarted, once. Every session with it ends.
     BmcReset {
         /// How it is restarted.
         reset: BmcReset,
+        /// Deadline, after which it is not sent any more. `None` until the request is accepted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Timestamp>,
     },
     /// Unchanged by us. The BMC gets this raw IPMI command, once. What the command does is not known. Its data, which may be a
     /// secret, is sealed in the node's intent.
@@ -177,6 +188,9 @@ pub enum PowerTarget {
         netfn: u8,
         /// Number of the command.
         command: u8,
+        /// Deadline, after which it is not sent any more. `None` until the request is accepted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Timestamp>,
     },
 }
 
@@ -210,7 +224,7 @@ impl PowerTarget {
             | Self::Off
             | Self::SoftOff { .. }
             | Self::SoftBooted { .. }
-            | Self::Interrupted
+            | Self::Interrupted { .. }
             | Self::BmcReset { .. }
             | Self::RawCommand { .. } => None,
         }
@@ -220,6 +234,54 @@ impl PowerTarget {
     #[must_use]
     pub const fn is_ipmi_command(self) -> bool {
         matches!(self, Self::BmcReset { .. } | Self::RawCommand { .. })
+    }
+
+    /// Whether it must not replace an earlier request that has not ended: its client waits for it, or it is sent once.
+    #[must_use]
+    pub const fn waits_for_earlier(self) -> bool {
+        match self {
+            Self::BootOrder { .. } | Self::Interrupted { .. } | Self::BmcReset { .. } | Self::RawCommand { .. } => true,
+            Self::On | Self::Off | Self::SoftOff { .. } | Self::Booted { .. } | Self::SoftBooted { .. } => false,
+        }
+    }
+
+    /// Returns until when it may be sent, if it is sent once and was accepted. `None` if it is absolute.
+    #[must_use]
+    pub const fn send_by(self) -> Option<Timestamp> {
+        match self {
+            Self::Interrupted { by } | Self::BmcReset { by, .. } | Self::RawCommand { by, .. } => by,
+            Self::On
+            | Self::Off
+            | Self::SoftOff { .. }
+            | Self::SoftBooted { .. }
+            | Self::Booted { .. }
+            | Self::BootOrder { .. } => None,
+        }
+    }
+
+    /// Whether it is a command that is not sent any more.
+    #[must_use]
+    pub fn is_too_late(self, now: Timestamp) -> bool {
+        self.send_by().is_some_and(|by| now >= by)
+    }
+
+    /// Returns the target of a request that is accepted now: a command that is sent once gets a deadline, of at most
+    /// [`SEND_TIMEOUT`].
+    #[must_use]
+    pub fn accepted(self, now: Timestamp) -> Self {
+        let latest = now.plus(SEND_TIMEOUT);
+        let within = |by: Option<Timestamp>| Some(by.map_or(latest, |by| by.min(latest)));
+        match self {
+            Self::Interrupted { by } => Self::Interrupted { by: within(by) },
+            Self::BmcReset { reset, by } => Self::BmcReset { reset, by: within(by) },
+            Self::RawCommand { netfn, command, by } => Self::RawCommand { netfn, command, by: within(by) },
+            absolute @ (Self::On
+            | Self::Off
+            | Self::SoftOff { .. }
+            | Self::SoftBooted { .. }
+            | Self::Booted { .. }
+            | Self::BootOrder { .. }) => absolute,
+        }
     }
 
     /// Returns the deadline of the graceful shutdown. Returns `None` if there is no shutdown or if the rack's own timeout
@@ -233,7 +295,7 @@ impl PowerTarget {
             | Self::Off
             | Self::Booted { .. }
             | Self::BootOrder { .. }
-            | Self::Interrupted
+            | Self::Interrupted { .. }
             | Self::BmcReset { .. }
             | Self::RawCommand { .. } => None,
         }
@@ -253,14 +315,43 @@ mod tests {
             r#"{"target":"soft-booted","by":"1970-01-01T00:00:00.000Z"}"#
         );
         assert_eq!(
-            written(PowerTarget::BmcReset { reset: BmcReset::Warm }),
+            written(PowerTarget::BmcReset { reset: BmcReset::Warm, by: None }),
             r#"{"target":"bmc-reset","reset":"warm"}"#
         );
         assert_eq!(
-            written(PowerTarget::RawCommand { netfn: 6, command: 0x47 }),
+            written(PowerTarget::RawCommand { netfn: 6, command: 0x47, by: None }),
             r#"{"target":"raw-command","netfn":6,"command":71}"#
+        );
+        assert_eq!(
+            written(PowerTarget::Interrupted { by: Some(Timestamp::from_millis(0)) }),
+            r#"{"target":"interrupted","by":"1970-01-01T00:00:00.000Z"}"#
         );
         let read: PowerTarget = serde_json::from_str(r#"{"target":"soft-off"}"#).unwrap();
         assert_eq!(read, PowerTarget::SoftOff { by: None });
+    }
+
+    #[test]
+    fn a_command_that_is_sent_once_has_a_deadline_from_when_it_is_accepted() {
+        let now = Timestamp::from_millis(1_000_000);
+        let latest = now.plus(SEND_TIMEOUT);
+        let (soon, never) = (now.plus(Duration::from_secs(1)), now.plus(Duration::from_secs(86_400)));
+        let reset = |by| PowerTarget::BmcReset { reset: BmcReset::Cold, by };
+        let raw = |by| PowerTarget::RawCommand { netfn: 6, command: 1, by };
+        let interrupted = |by| PowerTarget::Interrupted { by };
+        for (given, right, source) in [
+            (reset(None), Some(latest), "its own deadline"),
+            (raw(None), Some(latest), "its own deadline"),
+            (interrupted(None), Some(latest), "its own deadline"),
+            (interrupted(Some(soon)), Some(soon), "an earlier one, of a client of gRPC"),
+            (interrupted(Some(never)), Some(latest), "a client cannot have it sent tomorrow"),
+            (raw(Some(latest)), Some(latest), "accepted twice"),
+            (PowerTarget::On, None, "absolute"),
+            (PowerTarget::SoftOff { by: Some(soon) }, None, "the deadline is that of the shutdown"),
+        ] {
+            let accepted = given.accepted(now);
+            assert_eq!(accepted.send_by(), right, "{given:?}: {source}");
+            assert!(!accepted.is_too_late(now), "{given:?}: {source}");
+            assert_eq!(accepted.is_too_late(latest), right.is_some(), "{given:?}: {source}");
+        }
     }
 }

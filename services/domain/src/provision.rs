@@ -279,7 +279,8 @@ pub const fn remove(state: State, facts: NodeFacts) -> Result<(), Refused> {
 /// [`Refused::StaysOn`] if the target includes a moment without power and the node must stay on;
 /// [`Refused::NoIpmiCommands`] if the driver has no such command; [`Refused::NotCarriedOut`] for its power interface;
 /// [`Refused::Busy`] while an operation runs; [`Refused::AwaitsPower`] if it would replace an earlier command to the BMC, or
-/// is one and would replace an earlier request. A power state may be replaced by a later one, a command may not.
+/// is to be carried out for sure ([`PowerTarget::waits_for_earlier`]) and would replace an earlier request. A power state may
+/// be replaced by a later one, a command may not.
 pub fn change_power(state: State, target: PowerTarget, facts: NodeFacts) -> Result<(), Refused> {
     let shuts_down = matches!(target, PowerTarget::Off | PowerTarget::SoftOff { .. } | PowerTarget::SoftBooted { .. });
     if facts.stays_on && shuts_down {
@@ -295,7 +296,7 @@ pub fn change_power(state: State, target: PowerTarget, facts: NodeFacts) -> Resu
         return Err(Refused::Busy { state });
     }
     let replaces_command = facts.awaits.is_some_and(PowerTarget::is_ipmi_command);
-    if replaces_command || (target.is_ipmi_command() && facts.awaits.is_some()) {
+    if replaces_command || (target.waits_for_earlier() && facts.awaits.is_some()) {
         return Err(Refused::AwaitsPower);
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{power::PowerTarget, secret::Secret};
+use crate::{power::PowerTarget, secret::Secret, time::Timestamp};
 
 /// Maximum size of the data, in octets: `ipmitool raw` takes 256 words, two of which are no data.
 pub const MAX_DATA: usize = 254;
@@ -36,6 +36,14 @@ pub struct BmcRequest {
     pub target: PowerTarget,
     /// The data of a raw command.
     pub data: Option<Secret>,
+}
+
+impl BmcRequest {
+    /// Returns the request as it is accepted now: see [`PowerTarget::accepted`].
+    #[must_use]
+    pub fn accepted(self, now: Timestamp) -> Self {
+        Self { target: self.target.accepted(now), ..self }
+    }
 }
 
 impl From<PowerTarget> for BmcRequest {
@@ -159,7 +167,7 @@ impl RawCommand {
     /// Returns the target of an instruction that sends the command.
     #[must_use]
     pub const fn target(&self) -> PowerTarget {
-        PowerTarget::RawCommand { netfn: self.netfn, command: self.command }
+        PowerTarget::RawCommand { netfn: self.netfn, command: self.command, by: None }
     }
 }
 

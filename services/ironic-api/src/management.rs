@@ -24,7 +24,7 @@ use super::{ApiRequest, RestApi, fault::fault, response::ApiResponse, validate};
 use scheduler_core::{
     effect::{self, power::BootOrder},
     node_view::NodeView,
-    registry::{Record, power_target, settled},
+    registry::settled,
 };
 
 /// Time that a request waits for a BMC command. Longer than the power-service tries.
@@ -86,7 +86,7 @@ impl RestApi {
         }
         check_free(&node)?;
         validate::interface(&node, Interface::Management)?;
-        self.instruct(request, ident, &node, |_| PowerTarget::Interrupted).await
+        self.instruct(request, ident, &node, |_| PowerTarget::Interrupted { by: None }).await
     }
 
     /// Stores an instruction for the node's BMC and waits until the power-service has carried it out.
@@ -100,11 +100,8 @@ impl RestApi {
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, node, &record)?;
-        if record.life.value.state.is_busy() || is_power_changing(&record) {
-            return Err(text::locked(&node.node.to_string(), node.conductor.as_deref().unwrap_or_default()));
-        }
-        let accepted = registry.accept_power(&request.context(), &record, target(record.intent.value.boot_mode)).await;
-        let generation = accepted.map_err(|error| fault(ident, &error))?;
+        let target = target(record.intent.value.boot_mode);
+        let generation = self.accept(request, ident, node, &record, target.into()).await?;
         let Ok(ended) = timeout(COMMAND_TIMEOUT, self.wait_for_result(node, generation)).await else {
             return Err(text::busy(&format!(
                 "The BMC of node {} did not carry out the command within {} s, but still may; read the node again",
@@ -158,12 +155,6 @@ fn check_free(node: &Arc<NodeView>) -> Result<(), Error> {
         Some(holder) => Err(text::locked(&node.node.to_string(), holder)),
         None => Ok(()),
     }
-}
-
-/// Returns whether the node's power is changing.
-fn is_power_changing(record: &Record) -> bool {
-    let ended = power_target(record, record.life.value.generation);
-    record.intent.value.power.is_some() && ended == Progress::Unknown
 }
 
 /// Error for a BMC that refused or did not respond, in the driver's words.

@@ -192,7 +192,7 @@ const fn power_target_name(target: PowerTarget) -> Option<(&'static str, &'stati
         PowerTarget::Booted { .. } => Some(("power on", "rebooting")),
         PowerTarget::SoftBooted { .. } => Some(("power on", "soft rebooting")),
         PowerTarget::BootOrder { .. }
-        | PowerTarget::Interrupted
+        | PowerTarget::Interrupted { .. }
         | PowerTarget::BmcReset { .. }
         | PowerTarget::RawCommand { .. } => None,
     }
@@ -209,7 +209,7 @@ const fn vendor_method_name(target: PowerTarget) -> Option<&'static str> {
         | PowerTarget::Booted { .. }
         | PowerTarget::SoftBooted { .. }
         | PowerTarget::BootOrder { .. }
-        | PowerTarget::Interrupted => None,
+        | PowerTarget::Interrupted { .. } => None,
     }
 }
 

@@ -2,17 +2,20 @@
 
 use domain::{
     driver::Interface,
+    generation::Generation,
     power::{BmcReset, PowerTarget},
     raw_command::{BmcRequest, RawCommand},
 };
+use keyspace::key;
 use serde_json::{Map, Value, json};
+use service_kit::clock;
 use wire_ironic::{
     call,
     error::{Class, Error, text},
 };
 
 use super::{ApiRequest, RestApi, response::ApiResponse, states::bmc_fault, validate};
-use scheduler_core::node_view::NodeView;
+use scheduler_core::{node_view::NodeView, registry::Record};
 
 /// Method of a vendor interface.
 struct Method {
@@ -124,9 +127,66 @@ impl RestApi {
         let registry = &self.app.registry;
         let record = registry.record(node.rack, node.node).ok_or_else(|| text::not_found("Node", ident))?;
         self.check_since(request, ident, node, &record)?;
-        let accepted = registry.accept_power(&request.context(), &record, to).await;
-        accepted.map_err(|error| bmc_fault(node, ident, &error))?;
+        self.accept(request, ident, node, &record, to).await?;
         Ok(ApiResponse::accepted(None))
+    }
+
+    /// Stores a request to the node's BMC, and returns its generation. A stock client repeats a request that a 503 answers, so
+    /// a command that is stored, or may be, is not answered so: it would be sent twice.
+    pub(super) async fn accept(
+        &self,
+        request: &ApiRequest,
+        ident: &str,
+        node: &NodeView,
+        record: &Record,
+        to: BmcRequest,
+    ) -> Result<Generation, Error> {
+        let to = to.accepted(clock::now());
+        let (target, generation) = (to.target, record.life.value.generation.next());
+        let Err(error) = self.app.registry.accept_power(&request.context(), record, to).await else {
+            return Ok(generation);
+        };
+        match Stored::of(&error) {
+            Stored::Yes => Ok(generation),
+            Stored::No => Err(bmc_fault(node, ident, &error)),
+            Stored::Unknown if self.is_stored(record, generation, target).await => Ok(generation),
+            Stored::Unknown => Err(Class::Server.error(format!(
+                "The request to the BMC of node {} may have been accepted; see its last_error before repeating it",
+                node.node
+            ))),
+        }
+    }
+
+    /// Returns whether the store has the request. It has a deadline to the millisecond, so another client's differs.
+    async fn is_stored(&self, record: &Record, generation: Generation, target: PowerTarget) -> bool {
+        let store = self.app.registry.mesh.store();
+        let life = store.get(&key::life(record.rack, record.node)).await;
+        let intent = store.get(&key::intent(record.rack, record.node)).await;
+        let is_latest = life.is_ok_and(|life| life.is_some_and(|life| life.value.generation == generation));
+        is_latest && intent.is_ok_and(|intent| intent.is_some_and(|intent| intent.value.power == Some(target)))
+    }
+}
+
+/// Whether a request that was answered with an error is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl Stored {
+    const fn of(error: &scheduler_core::Error) -> Self {
+        use keyspace::Error::Unavailable;
+        use scheduler_core::Error::{Mesh, NotEverywhere, Store};
+
+        if matches!(error, NotEverywhere { .. }) {
+            Self::Yes
+        } else if matches!(error, Mesh(mesh::Error::Store(Unavailable { .. })) | Store(Unavailable { .. })) {
+            Self::Unknown
+        } else {
+            Self::No
+        }
     }
 }
 
@@ -140,7 +200,7 @@ enum Call {
 
 fn bmc_reset(arguments: &Map<String, Value>) -> Result<BmcRequest, Error> {
     let reset = if call::bmc_reset(arguments)? { BmcReset::Warm } else { BmcReset::Cold };
-    Ok(PowerTarget::BmcReset { reset }.into())
+    Ok(PowerTarget::BmcReset { reset, by: None }.into())
 }
 
 fn send_raw(arguments: &Map<String, Value>) -> Result<BmcRequest, Error> {
@@ -188,6 +248,27 @@ mod tests {
         method.call(arguments.as_object().unwrap())
     }
 
+    #[test]
+    fn a_command_that_is_or_may_be_stored_is_not_answered_as_one_to_repeat() {
+        let away = || keyspace::Error::Unavailable { doing: "writing", source: None };
+        let not_everywhere = scheduler_core::Error::NotEverywhere {
+            instance: domain::id::InstanceId::new(uuid::Uuid::from_u128(1)),
+            endpoint: "h".to_owned(),
+            waited: std::time::Duration::from_secs(10),
+        };
+        for (error, right, source) in [
+            (not_everywhere, Stored::Yes, "the change is made"),
+            (mesh::Error::Store(away()).into(), Stored::Unknown, "etcd did not answer the commit"),
+            (away().into(), Stored::Unknown, "etcd did not answer"),
+            (mesh::Error::Store(keyspace::Error::Conflict).into(), Stored::No, "another change was first"),
+            (mesh::Error::Store(keyspace::Error::Full { doing: "writing" }).into(), Stored::No, "etcd refused it"),
+            (scheduler_core::Error::Stopping, Stored::No, "it was not begun"),
+            (domain::provision::Refused::AwaitsPower.into(), Stored::No, "an earlier command is under way"),
+        ] {
+            assert_eq!(Stored::of(&error), right, "{error:?}: {source}");
+        }
+    }
+
     /// Recorded from a real Ironic 39.0.0.
     #[test]
     fn a_test_method_answers_as_that_of_a_real_ironic() {
@@ -216,9 +297,8 @@ mod tests {
 
     #[test]
     fn a_command_to_the_bmc_is_made_of_the_arguments_or_they_are_refused_by_name() {
-        let (warm, cold) =
-            (PowerTarget::BmcReset { reset: BmcReset::Warm }, PowerTarget::BmcReset { reset: BmcReset::Cold });
-        let raw = |netfn, command| PowerTarget::RawCommand { netfn, command };
+        let [warm, cold] = [BmcReset::Warm, BmcReset::Cold].map(|reset| PowerTarget::BmcReset { reset, by: None });
+        let raw = |netfn, command| PowerTarget::RawCommand { netfn, command, by: None };
         // Recorded from a real Ironic 39.0.0, which accepts any `warm` and any text of bytes, and then fails.
         let table: Vec<(&str, Value, Result<PowerTarget, &str>)> = vec![
             ("bmc_reset", json!({"warm": true}), Ok(warm)),

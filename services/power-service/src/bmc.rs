@@ -52,12 +52,12 @@ impl Command {
         }
     }
 
-    /// Returns the command that a target sends once, if it has one.
+    /// Returns the command that a target sends once, if it has one. It is the only command of its instruction.
     pub(crate) const fn once_for(target: PowerTarget) -> Option<Self> {
         match target {
-            PowerTarget::Interrupted => Some(Self::Interrupt),
-            PowerTarget::BmcReset { reset } => Some(Self::ResetBmc(reset)),
-            PowerTarget::RawCommand { netfn, command } => Some(Self::Raw { netfn, command }),
+            PowerTarget::Interrupted { .. } => Some(Self::Interrupt),
+            PowerTarget::BmcReset { reset, .. } => Some(Self::ResetBmc(reset)),
+            PowerTarget::RawCommand { netfn, command, .. } => Some(Self::Raw { netfn, command }),
             PowerTarget::On
             | PowerTarget::Off
             | PowerTarget::SoftOff { .. }
@@ -173,6 +173,14 @@ pub(crate) enum BmcError {
     /// The permit expired before the command was sent.
     #[error("the permit to send the command expired")]
     NotPermitted,
+    /// A command never left this host.
+    #[error("a command to the BMC at {address} was not sent: this host cannot send to it ({why}); check its network")]
+    NotSent {
+        /// Address of the BMC.
+        address: String,
+        /// The error of the operating system.
+        why: String,
+    },
     /// A command was sent and not answered: it may have been executed.
     #[error("the BMC at {0} did not answer a command; it may have been executed")]
     Unknown(String),
@@ -181,7 +189,7 @@ pub(crate) enum BmcError {
 impl BmcError {
     pub(crate) fn cause(&self) -> Cause {
         match self {
-            Self::Silent(_) | Self::Unknown(_) | Self::NotPermitted => Cause::BmcSilent,
+            Self::Silent(_) | Self::Unknown(_) | Self::NotPermitted | Self::NotSent { .. } => Cause::BmcSilent,
             Self::Password(_) | Self::WrongKey(_) => Cause::BmcPassword,
             Self::Privilege { .. } => Cause::BmcPrivilege,
             Self::NoSlot(_) => Cause::BmcNoSession,
@@ -193,13 +201,30 @@ impl BmcError {
     /// Returns whether and how the request is repeated.
     pub(crate) const fn verdict(&self) -> Verdict {
         match self {
-            Self::Busy { .. } => Verdict::Later,
+            Self::Busy { .. } | Self::NotSent { .. } => Verdict::Later,
             Self::Silent(_) | Self::NoSlot(_) | Self::SessionLost { .. } | Self::NotPermitted | Self::Unknown(_) => {
                 Verdict::NewSession
             }
             Self::Doubtful(_) => Verdict::Doubtful,
             Self::Password(_) | Self::WrongKey(_) => Verdict::WrongCredentials,
             Self::Refused { .. } | Self::Privilege { .. } => Verdict::Final,
+        }
+    }
+
+    /// Whether a command with this error certainly never left this host.
+    pub(crate) const fn is_not_sent(&self) -> bool {
+        match self {
+            Self::NotPermitted | Self::NotSent { .. } => true,
+            Self::Silent(_)
+            | Self::Password(_)
+            | Self::WrongKey(_)
+            | Self::Privilege { .. }
+            | Self::NoSlot(_)
+            | Self::Busy { .. }
+            | Self::SessionLost { .. }
+            | Self::Refused { .. }
+            | Self::Doubtful(_)
+            | Self::Unknown(_) => false,
         }
     }
 

@@ -31,7 +31,6 @@ pub(crate) struct PowerSequence {
     /// Whether each command was accepted since the start.
     off_sent: bool,
     soft_sent: bool,
-    once_sent: bool,
     seen_off: bool,
     boot_done: usize,
     on_sent: bool,
@@ -47,7 +46,6 @@ impl PowerSequence {
             boot_steps,
             off_sent: false,
             soft_sent: false,
-            once_sent: false,
             seen_off: false,
             boot_done: 0,
             on_sent: false,
@@ -62,7 +60,8 @@ impl PowerSequence {
             Command::On => self.on_sent = true,
             Command::Off => self.off_sent = true,
             Command::SoftOff => self.soft_sent = true,
-            Command::Interrupt | Command::ResetBmc(_) | Command::Raw { .. } => self.once_sent = true,
+            // The instruction ends with it.
+            Command::Interrupt | Command::ResetBmc(_) | Command::Raw { .. } => {}
             Command::Boot(_, step) => self.boot_done = step + 1,
         }
     }
@@ -76,6 +75,9 @@ impl PowerSequence {
     pub(crate) fn next(&mut self, power: Power, now: Timestamp, limits: &config::Power) -> Step {
         if power == Power::Off {
             self.seen_off = true;
+        }
+        if let Some(text) = too_late(self.target, now) {
+            return Step::Stuck(Cause::Deadline, text);
         }
         match self.target {
             PowerTarget::On => self.on(power, limits),
@@ -93,18 +95,13 @@ impl PowerSequence {
                 Step::Send(Command::Boot(boot, self.boot_done))
             }
             PowerTarget::BootOrder { .. } => Step::Reached,
-            PowerTarget::Interrupted | PowerTarget::BmcReset { .. } | PowerTarget::RawCommand { .. }
-                if self.once_sent =>
-            {
-                Step::Reached
-            }
-            PowerTarget::Interrupted if power == Power::Off => {
+            PowerTarget::Interrupted { .. } if power == Power::Off => {
                 let text = "the machine is off: there is no system to interrupt";
                 Step::Stuck(Cause::PowerStuck, text.to_owned())
             }
-            once @ (PowerTarget::Interrupted | PowerTarget::BmcReset { .. } | PowerTarget::RawCommand { .. }) => {
-                Command::once_for(once).map_or(Step::Reached, Step::Send)
-            }
+            PowerTarget::Interrupted { .. } => Step::Send(Command::Interrupt),
+            PowerTarget::BmcReset { reset, .. } => Step::Send(Command::ResetBmc(reset)),
+            PowerTarget::RawCommand { netfn, command, .. } => Step::Send(Command::Raw { netfn, command }),
         }
     }
 
@@ -159,6 +156,12 @@ impl PowerSequence {
     }
 }
 
+/// Says that a command is not sent any more, because its client no longer expects it. `None` if it may still be sent.
+pub(crate) fn too_late(target: PowerTarget, now: Timestamp) -> Option<String> {
+    let by = target.send_by().filter(|_| target.is_too_late(now))?;
+    Some(format!("the command was not sent: it would be too late after {by}; repeat the request if it is still wanted"))
+}
+
 fn stuck(is: &str, wanted: &str, after: Duration) -> Step {
     let text = format!("the BMC accepted power {wanted}, but power is still {is} after {} s", after.as_secs());
     Step::Stuck(Cause::PowerStuck, text)
@@ -195,11 +198,11 @@ mod tests {
                     match command {
                         Command::On => *power = Power::On,
                         Command::Off => *power = Power::Off,
-                        Command::SoftOff
-                        | Command::Interrupt
-                        | Command::Boot(..)
-                        | Command::ResetBmc(_)
-                        | Command::Raw { .. } => {}
+                        Command::SoftOff | Command::Boot(..) => {}
+                        // The instruction ends with it.
+                        Command::Interrupt | Command::ResetBmc(_) | Command::Raw { .. } => {
+                            return (sent, Step::Reached);
+                        }
                     }
                 }
                 Step::Wait => {
@@ -266,8 +269,8 @@ mod tests {
 
     #[test]
     fn what_runs_is_interrupted_once_and_what_is_off_is_not() {
-        assert_eq!(run_machine(PowerTarget::Interrupted, Power::On), [Command::Interrupt]);
-        let (sent, ended) = simulate(PowerTarget::Interrupted, &mut Power::Off, None);
+        assert_eq!(run_machine(PowerTarget::Interrupted { by: Some(LATER) }, Power::On), [Command::Interrupt]);
+        let (sent, ended) = simulate(PowerTarget::Interrupted { by: Some(LATER) }, &mut Power::Off, None);
         assert!(sent.is_empty() && matches!(ended, Step::Stuck(..)), "{sent:?} {ended:?}");
     }
 
@@ -276,10 +279,39 @@ mod tests {
         let (netfn, command) = (6, 0x47);
         for power in [Power::On, Power::Off] {
             for reset in [BmcReset::Cold, BmcReset::Warm] {
-                assert_eq!(run_machine(PowerTarget::BmcReset { reset }, power), [Command::ResetBmc(reset)]);
+                assert_eq!(run_machine(PowerTarget::BmcReset { reset, by: None }, power), [Command::ResetBmc(reset)]);
             }
-            let sent = run_machine(PowerTarget::RawCommand { netfn, command }, power);
+            let sent = run_machine(PowerTarget::RawCommand { netfn, command, by: None }, power);
             assert_eq!(sent, [Command::Raw { netfn, command }]);
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_sent_once_is_not_sent_after_its_deadline() {
+        let just_in_time = Timestamp::from_millis(LATER.millis() - 1);
+        let by = Some(LATER);
+        for (target, now, sends, source) in [
+            (PowerTarget::Interrupted { by }, just_in_time, true, "in time"),
+            (PowerTarget::Interrupted { by }, LATER, false, "at the deadline"),
+            (PowerTarget::BmcReset { reset: BmcReset::Cold, by }, just_in_time, true, "in time"),
+            (PowerTarget::BmcReset { reset: BmcReset::Cold, by }, LATER, false, "at the deadline"),
+            (PowerTarget::RawCommand { netfn: 6, command: 1, by }, just_in_time, true, "in time"),
+            (PowerTarget::RawCommand { netfn: 6, command: 1, by }, LATER, false, "at the deadline"),
+            (
+                PowerTarget::RawCommand { netfn: 6, command: 1, by },
+                LATER.plus(Duration::from_secs(3600)),
+                false,
+                "hours later",
+            ),
+        ] {
+            match PowerSequence::new(target, 0).next(Power::On, now, &config::Power::default()) {
+                Step::Send(_) => assert!(sends, "{target:?}: {source}"),
+                Step::Stuck(cause, text) => {
+                    assert!(!sends && cause == Cause::Deadline, "{target:?}: {source}: {text}");
+                    assert!(text.contains("not sent") && text.contains("00:01:30"), "{text}");
+                }
+                other @ (Step::Wait | Step::Reached) => panic!("{target:?}: {source}: {other:?}"),
+            }
         }
     }
 

@@ -249,11 +249,21 @@ impl IpmiSession {
         loop {
             while let Some(output) = self.session.poll() {
                 match output {
-                    Output::Send { bytes, guard: Guard::Free } => self.send(&bytes).await,
+                    Output::Send { bytes, guard: Guard::Free } => drop(self.send(&bytes).await),
                     Output::Send { bytes, guard: Guard::Mutating(ticket) } => {
                         if may_send.is_some_and(|may_send| may_send(self.bmc_session)) {
-                            sent = true;
-                            self.send(&bytes).await;
+                            match self.send(&bytes).await {
+                                Ok(()) => sent = true,
+                                // Of a later one, the first may still be answered.
+                                Err(_) if sent => {}
+                                Err(error) => {
+                                    self.session.cancel(Instant::now(), ticket);
+                                    return Err(BmcError::NotSent {
+                                        address: self.address.clone(),
+                                        why: error.to_string(),
+                                    });
+                                }
+                            }
                         } else if !sent {
                             self.session.cancel(Instant::now(), ticket);
                             return Err(BmcError::NotPermitted);
@@ -295,11 +305,10 @@ impl IpmiSession {
         }
     }
 
-    async fn send(&self, bytes: &[u8]) {
-        if let Err(error) = self.socket.send(bytes, self.peer, std::net::Ipv4Addr::UNSPECIFIED, 0).await {
-            // Equivalent to a lost datagram: the session retries.
-            tracing::debug!(bmc = self.address, %error, "cannot send datagram");
-        }
+    /// Sends a datagram. If it never left this host, that equals a lost one: the session retries reads and logins.
+    async fn send(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let sent = self.socket.send(bytes, self.peer, std::net::Ipv4Addr::UNSPECIFIED, 0).await;
+        sent.inspect_err(|error| tracing::debug!(bmc = self.address, %error, "cannot send datagram"))
     }
 
     fn failed(&self, reason: &Reason) -> BmcError {

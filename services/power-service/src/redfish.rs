@@ -218,6 +218,7 @@ impl RedfishSession {
             | BmcError::WrongKey(_)
             | BmcError::NoSlot(_)
             | BmcError::NotPermitted
+            | BmcError::NotSent { .. }
             | BmcError::Unknown(_)) => error,
         }
     }

@@ -11,6 +11,7 @@ use domain::{
 };
 use keyspace::{
     Expect, key,
+    store::Versioned,
     value::{self, Intent, PowerSeen, Settled},
 };
 use mesh::{Claim, Joined, JournalWriter, Mesh, WorkGuard};
@@ -115,7 +116,7 @@ impl Work {
 
     async fn execute(&self, guard: WorkGuard, version: InstructionVersion, target: PowerTarget) {
         let node = guard.node();
-        let instruction = Instruction { version, target };
+        let instruction = Instruction { version, target, requested_at: clock::now() };
         let attempts = async {
             let budget = self.retry_timeout(target);
             let mut patience = Patience::new(budget);
@@ -173,22 +174,22 @@ impl Work {
     }
 
     /// How long transient failures of an instruction are retried. It is short for boot orders and interrupts, which a
-    /// user waits for.
+    /// user waits for, and ends when a command that is sent once is not sent any more.
     fn retry_timeout(&self, target: PowerTarget) -> Duration {
+        let sendable = target.send_by().map_or(Duration::MAX, |by| by.since(clock::now()));
         match target {
-            PowerTarget::BootOrder { .. } | PowerTarget::Interrupted => {
-                self.limits.instruction.min(INTERACTIVE_TIMEOUT)
+            PowerTarget::BootOrder { .. } | PowerTarget::Interrupted { .. } => {
+                self.limits.instruction.min(INTERACTIVE_TIMEOUT).min(sendable)
             }
             PowerTarget::On
             | PowerTarget::Off
             | PowerTarget::SoftOff { .. }
             | PowerTarget::Booted { .. }
-            | PowerTarget::SoftBooted { .. }
-            | PowerTarget::BmcReset { .. }
-            | PowerTarget::RawCommand { .. } => {
+            | PowerTarget::SoftBooted { .. } => {
                 let own = target.by().map_or(Duration::ZERO, |by| by.since(clock::now()));
                 self.limits.instruction.max(own)
             }
+            PowerTarget::BmcReset { .. } | PowerTarget::RawCommand { .. } => self.limits.instruction.min(sendable),
         }
     }
 
@@ -202,9 +203,8 @@ impl Work {
         let claim = self.mesh().claim(guard).await?;
         let key = key::power(self.rack, guard.node());
         let read = self.mesh().view().get(&key);
-        let power = read.as_ref().map_or(Power::Off, |read| read.value.power);
         let settled = Settled { generation: version.generation, at: clock::now(), failure: Some(failure) };
-        let seen = power_record(power, claim, Some(settled));
+        let seen = power_record(None, read.as_ref().map(|read| &read.value), claim, Some(settled));
         let change = self.mesh().fenced(&claim).put(&key, &seen, Expect::same(read.as_ref()))?;
         self.mesh().commit(change).await.map(drop)
     }
@@ -213,28 +213,38 @@ impl Work {
         &self,
         journal: &mut JournalWriter,
         version: InstructionVersion,
-        power: Power,
+        power: Option<Power>,
     ) -> Result<(), mesh::Error> {
         let claim = journal.claim();
         let key = key::power(self.rack, claim.node());
         let read = self.mesh().view().get(&key);
         let settled = Settled { generation: version.generation, at: clock::now(), failure: None };
-        let seen = power_record(power, claim, Some(settled));
-        let written = journal.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await;
+        let seen = |before: Option<&Versioned<PowerSeen>>| {
+            power_record(power, before.map(|read| &read.value), claim, Some(settled.clone()))
+        };
+        let written =
+            journal.write_with(|change| change.put(&key, &seen(read.as_ref()), Expect::same(read.as_ref()))).await;
         match written {
             // A poll stored the power meanwhile, or our view is behind. No other instance holds the claim, so
             // overwriting is safe.
             Err(mesh::Error::Store(keyspace::Error::Conflict)) => {
                 let read = self.mesh().store().get(&key).await.map_err(mesh::Error::Store)?;
-                journal.write_with(|change| change.put(&key, &seen, Expect::same(read.as_ref()))).await
+                journal.write_with(|change| change.put(&key, &seen(read.as_ref()), Expect::same(read.as_ref()))).await
             }
             written => written,
         }
     }
 }
 
-fn power_record(power: Power, claim: Claim, settled: Option<Settled>) -> PowerSeen {
-    PowerSeen { power, seen_at: clock::now(), seen_by: claim.instance(), settled, trouble: None }
+/// The record of a power that was read, or the one before with what ended, if it was not read.
+fn power_record(read: Option<Power>, before: Option<&PowerSeen>, claim: Claim, settled: Option<Settled>) -> PowerSeen {
+    match (read, before) {
+        (None, Some(before)) => PowerSeen { settled, ..before.clone() },
+        (read, _) => {
+            let power = read.unwrap_or(Power::Off);
+            PowerSeen { power, seen_at: clock::now(), seen_by: claim.instance(), settled, trouble: None }
+        }
+    }
 }
 
 fn failure(cause: Cause, text: String) -> Failure {

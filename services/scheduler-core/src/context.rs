@@ -72,8 +72,7 @@ impl RequestContext {
         Ok(Self { request_id, trace: telemetry::current_traceparent(), actor, deadline })
     }
 
-    /// The id of what the request creates: that of the request, so that it is found again if the answer is lost, or a new
-    /// one.
+    /// The id of what the request creates: that of the request, which finds it again if the answer is lost, or a new one.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
         self.request_id.as_ref().map_or_else(Uuid::new_v4, RequestId::id)

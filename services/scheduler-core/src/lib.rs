@@ -1,8 +1,7 @@
 //! The application layer of the scheduler, and the reconcile loop. It imports no API front end.
 //!
 //! Any replica accepts a request: it runs `domain::provision::step` and stores state, intent and operation together.
-//! The node's owner carries it out: [`work`] makes passes (`domain::plan`), and [`effect`] turns one act into one call of a
-//! leaf.
+//! The node's owner carries it out: [`work`] makes passes (`domain::plan`), and [`effect`] makes one call of a leaf per act.
 //!
 //! | module | content |
 //! |---|---|

@@ -71,8 +71,7 @@ impl NodeCache {
         self.with(|inner| inner.nodes.values().filter(|node| wanted(node)).cloned().collect())
     }
 
-    /// Returns the first nodes that match after a node, in the order of their creation or in reverse. `None` if that node does
-    /// not exist.
+    /// Returns the first nodes that match after a node, in the order of their creation or in reverse. `None` without that node.
     pub fn next(
         &self,
         behind: Option<NodeId>,

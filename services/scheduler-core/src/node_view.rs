@@ -16,6 +16,8 @@ use keyspace::{
     value::{FirmwareSeen, Intent, Life, NodeSpec, Operation, PowerSeen, Stamped},
 };
 
+use service_kit::clock;
+
 use crate::registry::{last_failure, power_failure, settled};
 
 /// What the store has about a node.
@@ -134,7 +136,8 @@ impl NodeView {
     /// The requested power state, while the node is not in it. `None` for what an operation does of its own.
     #[must_use]
     pub fn pending_power(&self) -> Option<PowerTarget> {
-        let target = self.intent.power.filter(|_| !self.life.state.is_busy())?;
+        let target =
+            self.intent.power.filter(|target| !self.life.state.is_busy() && !target.is_too_late(clock::now()))?;
         let is_underway = matches!(settled(self.power.as_ref(), self.life.generation), Progress::Unknown);
         is_underway.then_some(target)
     }

@@ -19,8 +19,7 @@ use tokio::{
 
 use crate::{Error, metrics};
 
-/// Time that a change waits for the other replicas. It is longer than a lease, so that only a replica that is alive but
-/// unreachable is given up.
+/// Time that a change waits for the other replicas: longer than a lease, so that only an unreachable live one is given up.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Revisions that the other replicas have applied. Clones share the state.

@@ -286,7 +286,7 @@ fn facts(record: &Record, spec: Option<&NodeSpec>, steps: &[Step]) -> NodeFacts 
         inspect: supports(Interface::Inspect),
         rescue: supports(Interface::Rescue),
         ipmi_commands: (spec.implementation(Interface::Vendor, intent.driver) == Some("ipmitool")).into(),
-        awaits: wants_power(record),
+        awaits: wants_power(record).filter(|target| !target.is_too_late(clock::now())),
         service: Support::from(is_fake || intent.ironic_ramdisk.is_some() || !needs_agent),
         not_carried_out: spec.not_carried_out(intent.driver),
         step_interfaces: steps.iter().filter_map(Step::interface).collect(),

@@ -317,7 +317,7 @@ impl Registry {
         record: &Record,
         request: impl Into<BmcRequest>,
     ) -> Result<Generation, Error> {
-        let BmcRequest { target, data } = request.into();
+        let BmcRequest { target, data } = request.into().accepted(clock::now());
         provision::change_power(record.life.value.state, target, self.facts(record, &[]))?;
         let life = Life { generation: record.life.value.generation.next(), ..record.life.value.clone() };
         let (place, intent) = ((record.rack, record.node), &record.intent.value);

@@ -100,8 +100,7 @@ impl WebhookEvent<'_> {
 /// Creates a webhook.
 ///
 /// # Errors
-/// [`Error::Webhook`] if it cannot work, [`Error::TooMany`] if there are too many, and those of
-/// [`AppState::create_resource`].
+/// [`Error::Webhook`] if it cannot work, [`Error::TooMany`], and those of [`AppState::create_resource`].
 pub async fn create_webhook(
     context: &RequestContext,
     app: &AppState,
@@ -120,8 +119,7 @@ pub async fn create_webhook(
 /// Changes a webhook.
 ///
 /// # Errors
-/// [`Error::Webhook`] if it cannot work; [`Error::NotUnique`] if another one has its name; a conflict if it changed since it
-/// was read.
+/// [`Error::Webhook`] if it cannot work; [`Error::NotUnique`] if another one has its name; a conflict if it has changed.
 pub async fn update_webhook(
     context: &RequestContext,
     app: &AppState,

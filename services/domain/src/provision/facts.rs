@@ -31,7 +31,8 @@ pub struct NodeFacts {
     pub service: Support,
     /// Whether the node's vendor interface sends commands of IPMI to the BMC.
     pub ipmi_commands: Support,
-    /// What was requested of the node's BMC outside an operation, if it has not ended yet.
+    /// What was requested of the node's BMC outside an operation, if it has not ended yet. `None` also
+    /// for a command whose time is over: it is not sent any more, and a later request replaces it.
     pub awaits: Option<PowerTarget>,
     /// Interfaces whose chosen implementations this service does not carry out.
     pub not_carried_out: InterfaceSet,

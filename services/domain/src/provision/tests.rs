@@ -1,7 +1,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use super::*;
-use crate::power::BmcReset;
+use crate::power::{BmcReset, Boot, BootDevice, BootMode, Persistence};
 
 fn states() -> Vec<State> {
     let stages = [Stage::Prepare, Stage::Boot, Stage::Work, Stage::Finish];
@@ -226,8 +226,11 @@ fn power_cannot_be_changed_during_an_operation_or_removed_from_a_node_that_must_
 
 #[test]
 fn a_command_to_the_bmc_needs_an_ipmi_node_at_rest_and_is_not_replaced() {
-    let reset = PowerTarget::BmcReset { reset: BmcReset::Cold };
-    let raw = PowerTarget::RawCommand { netfn: 6, command: 1 };
+    let reset = PowerTarget::BmcReset { reset: BmcReset::Cold, by: None };
+    let raw = PowerTarget::RawCommand { netfn: 6, command: 1, by: None };
+    let nmi = PowerTarget::Interrupted { by: None };
+    let disk = Boot { device: BootDevice::Disk, persistence: Persistence::Once, mode: BootMode::Uefi };
+    let order = PowerTarget::BootOrder { boot: disk };
     let boot = State::Deploying { stage: Stage::Boot };
     let awaits = |target| NodeFacts { awaits: Some(target), ..facts() };
     let other_driver = NodeFacts { ipmi_commands: Support::No, ..facts() };
@@ -250,6 +253,10 @@ fn a_command_to_the_bmc_needs_an_ipmi_node_at_rest_and_is_not_replaced() {
             "the power-service does not drive it",
         ),
         (State::Active, reset, awaits(PowerTarget::On), Err(Refused::AwaitsPower), "locked in Ironic"),
+        (State::Active, nmi, awaits(PowerTarget::On), Err(Refused::AwaitsPower), "locked in Ironic"),
+        (State::Active, nmi, facts(), Ok(()), "nothing is under way"),
+        (State::Active, order, awaits(PowerTarget::On), Err(Refused::AwaitsPower), "locked in Ironic"),
+        (State::Active, PowerTarget::Off, awaits(nmi), Ok(()), "its client is told"),
         (State::Active, raw, awaits(reset), Err(Refused::AwaitsPower), "locked in Ironic"),
         (State::Active, PowerTarget::Off, awaits(raw), Err(Refused::AwaitsPower), "the command would be lost"),
         (State::Active, PowerTarget::Off, awaits(PowerTarget::On), Ok(()), "only the last power state counts"),

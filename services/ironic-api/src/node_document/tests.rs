@@ -104,7 +104,7 @@ fn the_target_power_state_is_shown_until_the_instruction_ended() {
         node.intent.power = Some(from_json(target));
         assert_eq!(shown(&node, "target_power_state"), name);
     }
-    node.intent.power = Some(PowerTarget::Interrupted);
+    node.intent.power = Some(PowerTarget::Interrupted { by: None });
     assert_eq!(shown(&node, "target_power_state"), Value::Null);
     node.intent.power = Some(PowerTarget::On);
     let settled = json!({"generation": node.life.generation, "at": "1970-01-01T00:00:00.002Z"});

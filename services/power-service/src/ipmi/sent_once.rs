@@ -1,10 +1,17 @@
 //! Commands that get one datagram each: resets of the BMC, and raw commands.
 
 use domain::{power::BmcReset, raw_command::RawCommand};
-use wire_ipmi::{Effect, Meaning, Retry, app, chassis::boot};
+use wire_ipmi::{Completion, Effect, Meaning, Retry, app, chassis::boot};
 
 use super::{IpmiSession, MaySend};
 use crate::bmc::{BmcError, Command, Reply};
+
+/// Completion codes of IPMI 2.0 Table 5-2.
+const NODE_BUSY: u8 = 0xc0;
+const OUT_OF_SPACE: u8 = 0xc4;
+const TRUNCATED: u8 = 0xc6;
+const INITIALIZING: u8 = 0xd2;
+const INSUFFICIENT_PRIVILEGE: u8 = 0xd4;
 
 impl IpmiSession {
     /// One datagram, whose answer is awaited as long as that of a read, which is sent several times.
@@ -34,18 +41,28 @@ impl IpmiSession {
     }
 
     /// Sends a raw command. Every completion code but success ends it, with the code; only what was certainly not carried out
-    /// and may be later is repeated.
+    /// and may be later is repeated ([`raw_meaning`]).
     pub(super) async fn send_raw(&mut self, raw: &RawCommand, may_send: MaySend<'_>) -> Result<Reply, BmcError> {
         let command = Command::of_raw(raw);
         let wire = wire_ipmi::Command::raw(raw.netfn(), raw.command(), raw.data().expose());
         let (completion, _) = self.request(wire.clone(), Effect::Mutates, self.once(), Some(may_send)).await?;
-        let meaning = match wire.meaning(completion) {
-            // A code of the command, or of the manufacturer: the BMC has decided.
-            Meaning::Undefined | Meaning::WrongCredentials => Meaning::Never,
-            meaning @ (Meaning::Done | Meaning::NotNow | Meaning::Unclear | Meaning::NoPrivilege | Meaning::Never) => {
-                meaning
-            }
-        };
-        self.reply(command, meaning, completion, boot::Weight::Required)
+        self.reply(command, raw_meaning(&wire, completion), completion, boot::Weight::Required)
+    }
+}
+
+/// What a completion code says about a raw command, of which nothing but network function and number is known.
+///
+/// A manufacturer's code, or one of the command, may follow what the command has already changed. So may "out of space" and
+/// "request truncated". Of the other codes that ask for a later try, only those of a BMC that has not looked at the command
+/// are repeated: node busy, and initialization in progress; and that of a missing privilege, which some BMCs answer for a
+/// moment after the login.
+const fn raw_meaning(wire: &wire_ipmi::Command, completion: Completion) -> Meaning {
+    match (completion.0, wire.meaning(completion)) {
+        (NODE_BUSY | INITIALIZING, Meaning::NotNow) => Meaning::NotNow,
+        (OUT_OF_SPACE | TRUNCATED, _) => Meaning::Unclear,
+        (INSUFFICIENT_PRIVILEGE, Meaning::NoPrivilege) => Meaning::NoPrivilege,
+        (_, Meaning::Done) => Meaning::Done,
+        (_, Meaning::NotNow | Meaning::NoPrivilege | Meaning::Never) => Meaning::Never,
+        (_, Meaning::Unclear | Meaning::Undefined | Meaning::WrongCredentials) => Meaning::Unclear,
     }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use domain::{
     failure::{Cause, Failure},
     generation::InstructionVersion,
+    id::NodeId,
     power::{Power, PowerTarget},
     raw_command::RawCommand,
     ring::bmc_takeover::{NextAction, Takeover},
+    time::Timestamp,
     timeline::Mark,
 };
 use keyspace::{
@@ -24,8 +26,7 @@ use super::{
 };
 use crate::{
     bmc::{Bmc as _, BmcError, Command, Reply},
-    control::{PowerSequence, Step},
-    retry::Verdict,
+    control::{PowerSequence, Step, too_late},
     session::BmcSession,
 };
 
@@ -67,6 +68,8 @@ impl From<Failure> for AttemptError {
 pub(super) struct Instruction {
     pub(super) version: InstructionVersion,
     pub(super) target: PowerTarget,
+    /// When this instance took it.
+    pub(super) requested_at: Timestamp,
 }
 
 /// What one attempt does.
@@ -96,9 +99,13 @@ impl Work {
         let mut journal = JournalWriter::read(self.mesh(), claim).await?;
         journal.obey(version)?;
         if let Some(command) = Command::once_for(instruction.target)
-            && journal.record().entry.as_ref().is_some_and(|entry| may_have_been_sent(entry, version, command))
+            && journal.record().entry.as_ref().is_some_and(|entry| may_have_been_sent(entry, version))
         {
             return Err(unconfirmed_command(command, None));
+        }
+        // If its time ends while the BMC is asked, the BMC's own error is the cause.
+        if let Some(text) = too_late(instruction.target, instruction.requested_at) {
+            return Err(failure(Cause::Deadline, text).into());
         }
         let (reach, record) = self.bmc_target(node).map_err(|error| failure(Cause::BmcPassword, chain(&error)))?;
         let raw = self.raw_command(node, instruction, record.as_ref())?;
@@ -136,9 +143,10 @@ impl Work {
         bmc: &mut BmcSession,
         takeover: &mut Takeover<u32, Duration>,
         journal: &mut JournalWriter,
-        Doing { instruction: Instruction { version, target }, raw }: Doing,
+        Doing { instruction: Instruction { version, target, .. }, raw }: Doing,
         patience: &mut Patience,
-    ) -> Result<Power, AttemptError> {
+    ) -> Result<Option<Power>, AttemptError> {
+        let is_reset = matches!(target, PowerTarget::BmcReset { .. });
         let mut unconfirmed = Vec::new();
         let mut power = loop {
             match takeover.next_action(self.mesh().now()) {
@@ -156,7 +164,12 @@ impl Work {
                 NextAction::Read | NextAction::Act => {
                     // The sessions need not be remembered any more: all commands sent through them have arrived.
                     unconfirmed.drain(..).for_each(|session| journal.closed(session));
-                    break self.deciding_read(bmc, journal.claim(), target, patience).await?;
+                    // A reset is not based on the power, and may be what helps a BMC that answers nothing but logins.
+                    break if is_reset {
+                        self.recorded_power(journal.claim().node())
+                    } else {
+                        repeat_read!(patience, bmc.power()).map_err(attempt_error)?
+                    };
                 }
                 NextAction::Claim | NextAction::Sessions | NextAction::Login => {
                     return Err(AttemptError::Transient(BmcError::NotPermitted));
@@ -169,7 +182,7 @@ impl Work {
         let mut sequence = PowerSequence::new(target, steps);
         loop {
             match sequence.next(power, clock::now(), &self.limits) {
-                Step::Reached => return Ok(power),
+                Step::Reached => return Ok(Some(power)),
                 Step::Stuck(cause, text) => return Err(failure(cause, text).into()),
                 Step::Wait => {
                     sleep(POWER_CHECK_INTERVAL).await;
@@ -179,26 +192,27 @@ impl Work {
                 Step::Send(command) => {
                     repeat_read!(patience, bmc.prepare()).map_err(attempt_error)?;
                     let permit = journal.arm(version, bmc.session(), &command.description()).await?;
-                    let reply = match &raw {
-                        Some(raw) => bmc.raw(raw, &permit).await,
-                        None => bmc.command(command, &permit).await,
+                    let reply = match (command, &raw) {
+                        (Command::Raw { .. }, Some(raw)) => bmc.raw(raw, &permit).await,
+                        // A raw command without its data is refused there.
+                        (command, _) => bmc.command(command, &permit).await,
                     };
                     journal.ended(outcome(&reply));
                     match reply {
-                        // The session is over, and the BMC restarts: the power was read before.
-                        Ok(Reply::Done) if matches!(command, Command::ResetBmc(_)) => return Ok(power),
+                        // The session is over, and the BMC restarts: the power is not read.
+                        Ok(Reply::Done) if is_reset => return Ok(None),
                         // It is done, whatever the BMC answers now.
                         Ok(Reply::Done) if command.is_sent_once() => {
                             let seen = bmc.power().await.unwrap_or(power);
                             self.note_power(journal.claim(), version, power, seen);
-                            return Ok(seen);
+                            return Ok(Some(seen));
                         }
                         Ok(Reply::Done) => {
                             patience.succeeded();
                             sequence.sent(command);
                         }
                         Ok(Reply::Refused(why)) => return Err(refused(&why)),
-                        Err(error) if command.is_sent_once() && error != BmcError::NotPermitted => {
+                        Err(error) if command.is_sent_once() && !error.is_not_sent() => {
                             return Err(unconfirmed_command(command, Some(&error)));
                         }
                         Ok(Reply::NotNow(failure)) | Err(failure) => {
@@ -209,33 +223,17 @@ impl Work {
                             }
                         }
                     }
-                    power = self.read_power(bmc, journal.claim(), version, power, patience).await?;
+                    if !is_reset {
+                        power = self.read_power(bmc, journal.claim(), version, power, patience).await?;
+                    }
                 }
             }
         }
     }
 
-    /// Reads the power on which commands are based. A reset of the BMC is not based on it, and may be what helps a BMC that
-    /// answers no more than an error.
-    async fn deciding_read(
-        &self,
-        bmc: &mut BmcSession,
-        claim: Claim,
-        target: PowerTarget,
-        patience: &mut Patience,
-    ) -> Result<Power, AttemptError> {
-        if !matches!(target, PowerTarget::BmcReset { .. }) {
-            return repeat_read!(patience, bmc.power()).map_err(attempt_error);
-        }
-        match bmc.power().await {
-            Err(error) if error.verdict() == Verdict::NewSession => Err(attempt_error(error)),
-            Err(error) => {
-                tracing::info!(node = %claim.node(), %error, "cannot read the power of a BMC before its reset");
-                let recorded = self.mesh().view().get(&key::power(self.rack, claim.node()));
-                Ok(recorded.map_or(Power::Off, |recorded| recorded.value.power))
-            }
-            read => read.map_err(attempt_error),
-        }
+    /// Returns the power that was last read.
+    fn recorded_power(&self, node: NodeId) -> Power {
+        self.mesh().view().get(&key::power(self.rack, node)).map_or(Power::Off, |recorded| recorded.value.power)
     }
 
     async fn read_power(
@@ -259,11 +257,10 @@ impl Work {
     }
 }
 
-/// Returns whether this command of this instruction may have been carried out before.
-fn may_have_been_sent(entry: &JournalEntry, version: InstructionVersion, command: Command) -> bool {
-    entry.version.generation == version.generation
-        && entry.command == command.description()
-        && !matches!(entry.outcome, Some(Outcome::Refused(_)))
+/// Returns whether the command of an instruction that sends one, once, may have been carried out before. A generation has one
+/// target, so an entry of the generation is of that command.
+fn may_have_been_sent(entry: &JournalEntry, version: InstructionVersion) -> bool {
+    entry.version.generation == version.generation && !matches!(entry.outcome, Some(Outcome::Refused(_)))
 }
 
 /// The failure of a command that may have been carried out and must not be repeated. `error` is what the BMC answered, if
@@ -282,7 +279,7 @@ fn unconfirmed_command(command: Command, error: Option<&BmcError>) -> AttemptErr
     let text = format!(
         "the {what} was sent, but the BMC did not confirm it{why}; it may have been carried out and is not repeated; {advice}"
     );
-    failure(Cause::BmcSilent, text).into()
+    failure(error.map_or(Cause::BmcSilent, BmcError::cause), text).into()
 }
 
 /// What the journal says about a command that was sent.
@@ -291,8 +288,7 @@ fn outcome(reply: &Result<Reply, BmcError>) -> Outcome {
         Ok(Reply::Done) => Outcome::Done,
         Ok(Reply::Refused(why)) => Outcome::Refused(why.clone()),
         Ok(Reply::NotNow(why)) => Outcome::Refused(why.to_string()),
-        // It was never sent.
-        Err(why @ BmcError::NotPermitted) => Outcome::Refused(why.to_string()),
+        Err(why) if why.is_not_sent() => Outcome::Refused(why.to_string()),
         Err(_) => Outcome::Unknown,
     }
 }
@@ -334,6 +330,7 @@ mod tests {
             (Ok(Reply::NotNow(busy())), true),
             (Ok(Reply::NotNow(BmcError::SessionLost { address: address(), why: "w".to_owned() })), true),
             (Err(BmcError::NotPermitted), true),
+            (Err(BmcError::NotSent { address: address(), why: "w".to_owned() }), true),
             (Err(busy()), false),
             (Err(BmcError::Unknown(address())), false),
             (Err(BmcError::Silent(address())), false),
@@ -352,27 +349,28 @@ mod tests {
         let reset = Command::ResetBmc(BmcReset::Cold);
         let raw = Command::Raw { netfn: 6, command: 0x47 };
         let refused = || Some(Outcome::Refused("busy".to_owned()));
-        // The command of the entry, its generation and outcome; the command that is due in generation 5.
-        for (written, generation, outcome, due, right, source) in [
-            (reset, 5, None, reset, true, "a crash between the journal and the outcome"),
-            (raw, 5, None, raw, true, "a crash between the journal and the outcome"),
-            (Command::Interrupt, 5, Some(Outcome::Unknown), Command::Interrupt, true, "no answer"),
-            (raw, 5, Some(Outcome::Unknown), raw, true, "no answer"),
-            (reset, 5, Some(Outcome::Done), reset, true, "done"),
-            (reset, 5, refused(), reset, false, "certainly without effect"),
-            (reset, 4, None, reset, false, "of an earlier instruction"),
-            (Command::On, 5, None, reset, false, "another command"),
-            (Command::ResetBmc(BmcReset::Warm), 5, None, reset, false, "another command"),
+        // The command of the entry as it was described, its generation and outcome; whether that of generation 5 was sent.
+        let described = |command: Command| command.description();
+        for (written, generation, outcome, right, source) in [
+            (described(reset), 5, None, true, "a crash between the journal and the outcome"),
+            (described(raw), 5, None, true, "a crash between the journal and the outcome"),
+            ("BMC reset (cold)".to_owned(), 5, None, true, "a predecessor of another version described it otherwise"),
+            (described(Command::Interrupt), 5, Some(Outcome::Unknown), true, "no answer"),
+            (described(raw), 5, Some(Outcome::Unknown), true, "no answer"),
+            (described(reset), 5, Some(Outcome::Done), true, "done"),
+            (described(reset), 5, refused(), false, "certainly without effect"),
+            (described(reset), 4, None, false, "of an earlier instruction"),
+            (described(raw), 6, None, false, "of a later instruction"),
         ] {
             let entry = JournalEntry {
                 version: version(generation),
                 token: Token::from_number(3),
                 session: 7,
-                command: written.description(),
+                command: written.clone(),
                 at: clock::now(),
                 outcome,
             };
-            assert_eq!(may_have_been_sent(&entry, version(5), due), right, "{written:?}: {source}");
+            assert_eq!(may_have_been_sent(&entry, version(5)), right, "{written:?}: {source}");
         }
         for command in [Command::Interrupt, reset, raw] {
             let error = BmcError::Unknown("10.0.0.5:623".to_owned());

@@ -223,7 +223,7 @@ impl Work {
             self.timeline.note(node, life.value.generation, mark, "outside Ironmesh");
         }
         let settled = before.and_then(|before| before.settled.clone());
-        self.record(guard, read.as_ref(), |claim| power_record(power, claim, settled)).await;
+        self.record(guard, read.as_ref(), |claim| power_record(Some(power), None, claim, settled)).await;
     }
 
     async fn record(

@@ -22,7 +22,7 @@ impl Work {
         instruction: Instruction,
         bmc: Option<&Bmc>,
     ) -> Result<Option<RawCommand>, AttemptError> {
-        let PowerTarget::RawCommand { netfn, command } = instruction.target else { return Ok(None) };
+        let PowerTarget::RawCommand { netfn, command, .. } = instruction.target else { return Ok(None) };
         let generation = instruction.version.generation;
         let intent = self.intent(node).map_err(|error| failure(Cause::BmcRefused, chain(&error)))?;
         if intent.bmc_address() != bmc.map(|bmc| &bmc.address) {

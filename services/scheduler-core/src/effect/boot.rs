@@ -79,8 +79,7 @@ pub async fn mint(shared: &AppState, record: &Record, claim: Claim) -> Result<()
     Ok(())
 }
 
-/// Sends the next steps to the running agent, by a fenced write. The earlier steps stay in the record, which shows the
-/// agent's progress.
+/// Sends the next steps to the running agent, by a fenced write. The earlier steps stay in the record and show its progress.
 pub async fn hand(shared: &AppState, record: &Record, claim: Claim) -> Result<(), Error> {
     let Some(read) = record.boot.as_ref() else { return Ok(()) };
     let from = read.value.part.map_or_else(|| made(record), |part| part.from);

@@ -56,8 +56,7 @@ async fn one(shared: &AppState, record: &Record, named: &str, purpose: Purpose) 
     }
 }
 
-/// Returns an image as agents download it: QCOW2 is converted in a cache of the rack. Repeat the call as that of
-/// [`images`].
+/// Returns an image as agents download it: QCOW2 is converted in a cache of the rack. Repeat the call as for [`images`].
 pub(super) async fn served(shared: &AppState, record: &Record, image: Image) -> Result<Image, NotMinted> {
     if image.encoding != Encoding::Qcow2 {
         return Ok(image);

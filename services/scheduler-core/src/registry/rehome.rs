@@ -16,6 +16,7 @@ use keyspace::{
     value::{Intent, Life, NodeSpec, Port, PowerSeen, Rack, Stamped},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use service_kit::clock;
 
 use super::{Held, Record, Registry, port, ports, wants_power};
 use crate::{Error, RequestContext};
@@ -153,7 +154,7 @@ impl Registry {
 /// Rejects a move of a node that an operation or an operator works on.
 fn check_rests(record: &Record) -> Result<(), Error> {
     let (life, intent) = (&record.life.value, &record.intent.value);
-    if life.state.is_busy() || wants_power(record).is_some() {
+    if life.state.is_busy() || wants_power(record).is_some_and(|target| !target.is_too_late(clock::now())) {
         return Err(Error::Busy { name: intent.name.clone(), state: life.state.to_string() });
     }
     Ok(())

@@ -137,8 +137,7 @@ fn count(operation: &mut Option<Operation>) {
     }
 }
 
-/// Marks steps as done and adds the reboot after them: the boot of the next agent or, if none is booted at once, a reboot
-/// step.
+/// Marks steps as done and adds the reboot after them: the next agent's boot or, if none is booted at once, a reboot step.
 fn reboot(moved: &mut Moved, made: u32) {
     let Some(operation) = &mut moved.operation else { return };
     let at = usize::try_from(made).unwrap_or(usize::MAX).min(operation.steps.len());

@@ -57,9 +57,7 @@ pub(super) fn is_wanted(shared: &AppState, node: NodeId) -> bool {
     due(shared, node) != Due::Nothing && shared.registry.mesh.owns(node)
 }
 
-/// Whether a node rests but for the power that is wanted of it. That has come when its record says so, and whatever
-/// else
-/// leaves tell of it by then is no reason to ask for it once more.
+/// Whether a node rests but for the power that is wanted of it, which news of leaves are no reason to ask for once more.
 pub(super) fn awaits_power(shared: &AppState, node: NodeId) -> bool {
     due(shared, node) == Due::Power
 }

@@ -357,7 +357,7 @@ const fn reached(target: PowerTarget) -> Option<Power> {
         PowerTarget::On | PowerTarget::Booted { .. } | PowerTarget::SoftBooted { .. } => Some(Power::On),
         PowerTarget::Off | PowerTarget::SoftOff { .. } => Some(Power::Off),
         PowerTarget::BootOrder { .. }
-        | PowerTarget::Interrupted
+        | PowerTarget::Interrupted { .. }
         | PowerTarget::BmcReset { .. }
         | PowerTarget::RawCommand { .. } => None,
     }

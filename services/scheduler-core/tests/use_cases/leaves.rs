@@ -379,7 +379,7 @@ impl PowerService for Leaves {
             | PowerTarget::Booted { .. }
             | PowerTarget::SoftBooted { .. }
             | PowerTarget::BootOrder { .. }
-            | PowerTarget::Interrupted
+            | PowerTarget::Interrupted { .. }
             | PowerTarget::BmcReset { .. }
             | PowerTarget::RawCommand { .. } => Power::On,
         };

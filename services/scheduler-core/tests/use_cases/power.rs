@@ -73,13 +73,14 @@ async fn a_command_to_the_bmc_is_delivered_once_and_its_data_is_sealed_in_the_re
     let registry = &lab.app().registry;
     registry.accept_power(&internal(), &lab.record(node), raw.clone()).await.unwrap();
     let (intent, generation) = (lab.record(node).intent.value, lab.record(node).life.value.generation);
-    assert_eq!(intent.power, Some(raw.target()));
+    let accepted = intent.power.unwrap();
+    assert!(accepted.send_by().is_some(), "{accepted:?}");
     let stored = serde_json::to_string(&intent).unwrap();
     assert!(!stored.contains("hunt") && !stored.contains("68756e74") && !stored.contains("104,117"), "{stored}");
     let opened = open_raw_data(&registry.sealer, (RACK, node), &intent, generation).unwrap();
     assert_eq!(opened.as_ref(), Some(raw.data()));
     // A later request would replace it.
-    let cold = PowerTarget::BmcReset { reset: BmcReset::Cold };
+    let cold = PowerTarget::BmcReset { reset: BmcReset::Cold, by: None };
     for target in [PowerTarget::Off, cold, raw.target()] {
         let refused = lab.order(node, target).await.unwrap_err();
         assert!(refused.contains("an earlier request"), "{target:?}: {refused}");
@@ -91,7 +92,9 @@ async fn a_command_to_the_bmc_is_delivered_once_and_its_data_is_sealed_in_the_re
     lab.has_settled(node).await;
     lab.order(node, cold).await.unwrap();
     lab.has_settled(node).await;
-    assert_eq!(lab.leaves.power_targets(node), [raw.target(), cold]);
+    let sent = lab.leaves.power_targets(node);
+    let is_cold = |target: &PowerTarget| matches!(target, PowerTarget::BmcReset { reset: BmcReset::Cold, by: Some(_) });
+    assert!(sent.len() == 2 && sent.first() == Some(&accepted) && sent.last().is_some_and(is_cold), "{sent:?}");
     assert_eq!(lab.record(node).intent.value.raw_data, None);
 }
 
@@ -100,7 +103,7 @@ async fn a_command_of_ipmi_is_refused_for_a_node_that_has_none() {
     let lab = Lab::up().await;
     let node = lab.machine(1, State::Active).await;
     lab.change_intent(node, |intent| intent.driver = domain::driver::Driver::Redfish).await;
-    let refused = lab.order(node, PowerTarget::BmcReset { reset: BmcReset::Warm }).await.unwrap_err();
+    let refused = lab.order(node, PowerTarget::BmcReset { reset: BmcReset::Warm, by: None }).await.unwrap_err();
     assert!(refused.contains("driver ipmi"), "{refused}");
     assert!(lab.leaves.power_targets(node).is_empty());
 }

@@ -225,7 +225,7 @@ impl NodeService for Shared {
         let request = request.into_inner();
         let reset = request.kind().try_into().map_err(Error::from)?;
         let change = async {
-            let generation = self.command(&context, &request.node, PowerTarget::BmcReset { reset }).await?;
+            let generation = self.command(&context, &request.node, PowerTarget::BmcReset { reset, by: None }).await?;
             Ok(ResetNodeBmcResponse { generation })
         };
         let anew = || Ok(ResetNodeBmcResponse { generation: self.shown(&request.node)?.generation });

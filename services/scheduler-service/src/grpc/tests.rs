@@ -274,8 +274,8 @@ async fn a_command_to_the_bmc_has_an_rpc_of_its_own_and_is_refused_with_the_reas
     assert_invalid(api.send_node_raw_command(raw(6, 256, 0)).await, "word 2");
     assert_invalid(api.send_node_raw_command(raw(6, 1, 255)).await, "255 octets");
     // EnsureNodePower is open to roles that may not command a BMC.
-    let cold = power_target::BmcReset { kind: BmcResetKind::Cold.into() };
-    let get_device_id = power_target::RawCommand { netfn: 6, command: 1 };
+    let cold = power_target::BmcReset { kind: BmcResetKind::Cold.into(), expire_time: None };
+    let get_device_id = power_target::RawCommand { netfn: 6, command: 1, expire_time: None };
     for target in [power_target::Target::BmcReset(cold), power_target::Target::RawCommand(get_device_id)] {
         let target = Some(PowerTarget { target: Some(target) });
         let request = EnsureNodePowerRequest { node: "n1".to_owned(), target };

@@ -36,6 +36,7 @@ fn word(reply: &Result<Reply, BmcError>) -> &'static str {
         Ok(Reply::NotNow(_)) => "later",
         Ok(Reply::Refused(_)) => "never",
         Err(BmcError::NotPermitted) => "not permitted",
+        Err(BmcError::NotSent { .. }) => "not sent",
         Err(_) => "maybe",
     }
 }
@@ -87,14 +88,27 @@ async fn the_reset_of_a_bmc_needs_an_administrator() {
 
 #[tokio::test]
 async fn a_raw_command_is_sent_as_it_is_and_once_whatever_the_bmc_answers() {
-    let table: [Row; 9] = [
+    let table: [Row; 19] = [
         (|| Reaction::Code(0x00), "done", ""),
         (|| Reaction::Code(0xc1), "never", "completion code 0xc1 to raw command 0x06 0x47"),
         (|| Reaction::Code(0xc7), "never", "completion code 0xc7"),
-        // Table 22-40: password test failed; a code of the command.
-        (|| Reaction::Code(0x80), "never", "completion code 0x80"),
-        (|| Reaction::Code(0x01), "never", "completion code 0x01"),
+        // Codes of the command and of the manufacturer, which may follow what it has already changed.
+        (|| Reaction::Code(0x80), "maybe", "completion code 0x80"),
+        (|| Reaction::Code(0x01), "maybe", "completion code 0x01"),
+        (|| Reaction::Code(0xd7), "maybe", "completion code 0xd7"),
+        // Table 5-2: out of space; request data truncated.
+        (|| Reaction::Code(0xc4), "maybe", "completion code 0xc4"),
+        (|| Reaction::Code(0xc6), "maybe", "completion code 0xc6"),
+        // Reservation canceled; update modes; not in this state.
+        (|| Reaction::Code(0xc5), "never", "completion code 0xc5"),
+        (|| Reaction::Code(0xd0), "never", "completion code 0xd0"),
+        (|| Reaction::Code(0xd1), "never", "completion code 0xd1"),
+        (|| Reaction::Code(0xd5), "never", "completion code 0xd5"),
+        // Node busy; initializing; privilege, which may be missing for a moment after the login.
         (|| Reaction::Code(0xc0), "later", "completion code 0xc0"),
+        (|| Reaction::Code(0xd2), "later", "completion code 0xd2"),
+        (|| Reaction::Code(0xd4), "later", "completion code 0xd4"),
+        (|| Reaction::Code(0xff), "maybe", "completion code 0xff"),
         (|| Reaction::Code(0xc3), "maybe", "completion code 0xc3"),
         (|| Reaction::Nothing, "maybe", "may have been executed"),
         (|| Reaction::Restart, "maybe", "may have been executed"),
@@ -131,4 +145,31 @@ async fn neither_is_sent_with_the_permit_of_a_former_owner() {
     let (mut session, received, _) = session_with(&host, || Reaction::Regular).await;
     let bare = session.execute(Command::of_raw(&raw), &|_| true).await;
     assert_eq!((word(&bare), received.lock().len()), ("never", 0));
+}
+
+#[tokio::test]
+async fn a_command_that_never_left_this_host_is_neither_done_nor_in_doubt() {
+    let host = Host::default();
+    let raw = RawCommand::parse("0x00 0x04 0x0f").unwrap();
+    let (mut session, received, _) = session_with(&host, || Reaction::Regular).await;
+    let peer = session.peer;
+    // No datagram can be sent to port 0.
+    session.peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+    let replies = [
+        session.execute(Command::ResetBmc(BmcReset::Cold), &|_| true).await,
+        session.execute(Command::ResetBmc(BmcReset::Warm), &|_| true).await,
+        session.send_raw(&raw, &|_| true).await,
+        session.execute(Command::Interrupt, &|_| true).await,
+        session.execute(Command::On, &|_| true).await,
+        session.execute(Command::Off, &|_| true).await,
+    ];
+    for reply in replies {
+        assert_eq!(word(&reply), "not sent", "{reply:?}");
+        let error = reply.unwrap_err();
+        assert!(error.is_not_sent() && error.verdict().may_pass(), "{error}");
+    }
+    session.peer = peer;
+    assert!(received.lock().is_empty(), "{:?}", received.lock());
+    assert_eq!(session.execute(Command::ResetBmc(BmcReset::Cold), &|_| true).await, Ok(Reply::Done));
+    assert_eq!(*received.lock(), [app::Reset::Cold.command()], "the earlier ones are not sent later");
 }
