@@ -281,7 +281,8 @@ pub fn beside(name: &str) -> Result<PathBuf> {
     let profile = own.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent);
     let program = profile.or_else(|| own.parent()).context("this program is nowhere")?.join(name);
     if !program.exists() {
-        bail!("{} is not there: cargo build --bin {name}", program.display());
+        // Packages have the names of their programs. The default ones are not all of them.
+        bail!("{} is not there; build it with: cargo build -p {name}", program.display());
     }
     Ok(program)
 }

@@ -12,7 +12,7 @@ use domain::policy::Caller;
 use percent_encoding::percent_decode_str;
 use scheduler_core::RequestContext;
 use serde_json::{Map, Value};
-use service_kit::listener::{Charge, Class, ParseError, Peer};
+use service_kit::listener::{BodySender, Charge, Class, ParseError, Peer};
 use wire_ironic::{
     error::{Class as ErrorClass, Error, text},
     fields::{self, Columns, Resource},
@@ -93,7 +93,7 @@ pub(super) async fn parse(parts: Parts, body: Body, source: Source<'_>) -> (Vers
     let decoded = percent_decode_str(raw).decode_utf8_lossy();
     let path = decoded.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&decoded);
     let limit = limits::body_limit(parts.method.as_str(), path);
-    let (body, charge) = match read(peer, body, limit, class).await {
+    let (body, charge) = match read(peer, body, limit, BodySender { class, account: &caller.account }).await {
         Ok(read) => read,
         Err(error) => return (VersionHeaders::default(), ParsedRequest::Refused(error)),
     };
@@ -152,8 +152,13 @@ pub(super) async fn parse(parts: Parts, body: Body, source: Source<'_>) -> (Vers
 }
 
 /// Reads and parses a body. Returns it with the memory that it takes. That it is not JSON is reported after other errors.
-async fn read(peer: &Peer, body: Body, limit: usize, class: Class) -> Result<(Result<Value, Error>, Charge), Error> {
-    let received = peer.read_body(body, limit, class).await;
+async fn read(
+    peer: &Peer,
+    body: Body,
+    limit: usize,
+    sender: BodySender<'_>,
+) -> Result<(Result<Value, Error>, Charge), Error> {
+    let received = peer.read_body(body, limit, sender).await;
     let received = received.map_err(|error| limits::unread(error.status(), &error.to_string()))?;
     received.parse(limits::check_shape, limits::parse).await.map_err(|error| match error {
         ParseError::Shape(error) => error,

@@ -127,7 +127,8 @@ struct Revoke {
     /// Revoke the certificates of all operators or services that the name is one of.
     #[arg(long)]
     all: bool,
-    /// Revoke a certificate that is not in the list, by its serial number: one that was signed with a copy of a CA's key.
+    /// Revoke a certificate that is not in the list, by its whole serial number: one that was signed with a copy of a CA's key.
+    /// If the list has this number, the certificate in the list stays, and the same number of the other CA is revoked.
     #[arg(long)]
     unlisted: bool,
     #[command(flatten)]
@@ -277,7 +278,7 @@ fn days_of(validity: Validity) -> u16 {
 fn is_last_administrator(ledger: &Ledger, chosen: &[Entry]) -> bool {
     let now = clock::now();
     let good = |entry: &&Entry| entry.subject.is_administrator() && entry.is_good(now);
-    let is_chosen = |entry: &Entry| chosen.iter().any(|chosen| chosen.serial == entry.serial);
+    let is_chosen = |entry: &Entry| chosen.iter().any(|chosen| entry.is_same(chosen));
     let left = ledger.entries.iter().filter(good).filter(|entry| !ledger.is_replaced(entry));
     chosen.iter().any(|entry| good(&entry)) && left.filter(|entry| !is_chosen(entry)).count() == 0
 }
@@ -317,21 +318,25 @@ struct Recorded {
 }
 
 /// Records a certificate that another program signed with a copy of a CA's key. Which CA it was is not known, nor how long the
-/// certificate is valid: it is one of each, for as long as the CA.
-fn add_unlisted(ledger: &mut Ledger, authorities: &Authorities, serial: &str) -> Result<()> {
-    let serial: Serial = serial.parse()?;
-    ensure!(
-        ledger.entries.iter().all(|entry| entry.serial != serial || entry.subject == Subject::Unlisted),
-        "the certificate with the serial number {serial} is in the list; revoke it without --unlisted"
-    );
+/// certificate is valid: it is one of each, for as long as the CA. A CA that issued one with this number is left out: what is
+/// in the list is revoked by its own entry.
+fn add_unlisted(ledger: &mut Ledger, authorities: &Authorities, serial: &Serial) -> Result<()> {
     for issuer in Issuer::ALL {
-        if ledger.entries.iter().all(|entry| (&entry.serial, entry.issuer) != (&serial, issuer)) {
+        if ledger.entries.iter().all(|entry| (&entry.serial, entry.issuer) != (serial, issuer)) {
             let (name, validity) = (format!("unlisted-{serial}"), authorities.validity(issuer));
             let (serial, subject) = (serial.clone(), Subject::Unlisted);
             ledger.entries.push(Entry { serial, name, issuer, subject, validity, revoked: None });
         }
     }
+    ensure!(
+        ledger.entries.iter().any(|entry| is_unlisted(entry, serial)),
+        "the certificates with the serial number {serial} are in the list; revoke them without --unlisted"
+    );
     Ok(())
+}
+
+fn is_unlisted(entry: &Entry, serial: &Serial) -> bool {
+    entry.subject == Subject::Unlisted && entry.serial == *serial
 }
 
 /// Records that certificates are revoked, and gives the services among their bearers new ones.
@@ -340,10 +345,14 @@ fn record_revocation(folder: &Path, command: &Revoke) -> Result<Recorded> {
     let mut ledger = Ledger::open(folder)?;
     let authorities = Authorities::load_or_create(&ledger, folder)?;
     let (now, which) = (clock::now(), &command.which);
-    if command.unlisted {
-        add_unlisted(&mut ledger, &authorities, which)?;
-    }
-    let mut chosen: Vec<Entry> = select::select(ledger.entries.iter(), which)?.into_iter().cloned().collect();
+    let mut chosen: Vec<Entry> = if command.unlisted {
+        // A name or the first digits of a number would choose others.
+        let serial: Serial = which.parse()?;
+        add_unlisted(&mut ledger, &authorities, &serial)?;
+        ledger.entries.iter().filter(|entry| is_unlisted(entry, &serial)).cloned().collect()
+    } else {
+        select::select(ledger.entries.iter(), which)?.into_iter().cloned().collect()
+    };
     chosen.retain(|entry| !entry.is_expired(now));
     ensure!(!chosen.is_empty(), "the certificates of {which:?} have expired");
     let is_new = chosen.iter().any(|entry| entry.is_good(now));
@@ -360,7 +369,7 @@ fn record_revocation(folder: &Path, command: &Revoke) -> Result<Recorded> {
     );
     if is_new {
         let revocation = Some(Revocation { at: now, reason: command.reason });
-        for entry in ledger.entries.iter_mut().filter(|entry| chosen.iter().any(|other| other.serial == entry.serial)) {
+        for entry in ledger.entries.iter_mut().filter(|entry| chosen.iter().any(|other| entry.is_same(other))) {
             entry.revoked = revocation;
         }
         ledger.save()?;

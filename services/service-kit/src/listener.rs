@@ -39,7 +39,7 @@ use tokio::time::Instant;
 
 pub use self::{
     accept::{raise_descriptor_limit, serve},
-    body::{BodyError, ParseError, ReceivedBody},
+    body::{BodyError, BodySender, Pace, ParseError, ReceivedBody},
     body_budget::{BodyBudget, BudgetExhausted, Charge},
     limits::{AddressKey, Class, HttpLimits, Limits, ListenerKind, ShareLimits},
     metrics::Reason,

@@ -196,7 +196,8 @@ impl Cache {
         files.collect()
     }
 
-    /// Returns the state of a file's download. Starts it if it is neither cached nor in progress.
+    /// Returns the state of a file's download. Starts it if it is neither cached nor in progress. A file that is being verified
+    /// is [`Download::Unverified`], or in progress if it was downloaded by this run.
     pub(crate) fn ensure(&self, wanted: &Wanted<'_>) -> Download {
         let mut downloads = self.downloads.lock();
         self.note_source(wanted);
@@ -218,7 +219,6 @@ impl Cache {
             {
                 None
             }
-            Some(Download::Unverified { total }) => return Download::InProgress { done: 0, total: *total },
             Some(download) => return download.clone(),
             None => None,
         };

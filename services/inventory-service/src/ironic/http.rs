@@ -10,7 +10,7 @@ use axum::{
 use serde_json::Value;
 use service_kit::{
     Host,
-    listener::{self, Charge, Class, Listener, ParseError, Peer},
+    listener::{self, BodySender, Charge, Listener, ParseError, Peer},
 };
 use tokio::net::TcpListener;
 use wire_ironic::{
@@ -53,7 +53,7 @@ enum Read {
     /// A request for a version document.
     Document(Value),
     /// A call of an agent, and the memory that its body takes.
-    Call(AgentCall, Charge),
+    Call(Box<AgentCall>, Charge),
 }
 
 async fn read(peer: &Peer, request: Request<Body>) -> Result<Read, Wire> {
@@ -62,7 +62,7 @@ async fn read(peer: &Peer, request: Request<Body>) -> Result<Read, Wire> {
     let path = raw.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(raw);
     let limit = limits::body_limit(parts.method.as_str(), path);
     // An agent proves itself by the token in its body.
-    let received = peer.read_body(body, limit, Class::Stranger).await;
+    let received = peer.read_body(body, limit, BodySender::STRANGER).await;
     let received = received.map_err(|error| limits::unread(error.status(), &error.to_string()))?;
     let (body, charge) = received.parse(limits::check_shape, limits::parse).await.map_err(|error| match error {
         ParseError::Shape(error) => error,
@@ -82,7 +82,7 @@ async fn read(peer: &Peer, request: Request<Body>) -> Result<Read, Wire> {
     wire_ironic::route::find(version, parts.method.as_str(), &path)?;
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| pairs).unwrap_or_default();
     let origin = Origin::Network(peer.address().ip());
-    Ok(Read::Call(AgentCall { origin, version, path, pairs, body: body?, base }, charge))
+    Ok(Read::Call(Box::new(AgentCall { origin, version, path, pairs, body: body?, base }), charge))
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -89,12 +89,12 @@ pub(super) enum Revoked {
 }
 
 impl Revoked {
-    fn of(ledger: &Ledger, name: &str, found: &Found) -> Self {
-        if ledger.latest(name).is_some_and(|entry| entry.revoked.is_some()) {
+    fn of(ledger: &Ledger, wanted: &Wanted, found: &Found) -> Self {
+        if ledger.latest(&wanted.name).is_some_and(|entry| entry.revoked.is_some()) {
             return Self::Latest;
         }
         match found {
-            Found::Certificate(facts) if ledger.is_revoked(&facts.serial) => Self::Found,
+            Found::Certificate(facts) if ledger.is_revoked(wanted.issuer, &facts.serial) => Self::Found,
             Found::Certificate(_) | Found::Damaged(_) | Found::Missing => Self::Nothing,
         }
     }
@@ -327,7 +327,7 @@ pub(crate) fn ensure_all(folder: &Path, wanted: &[Wanted], attempts: &mut Attemp
             continue;
         }
         let decided = find(&wanted.issuer.files(folder, &wanted.name)).map(|found| {
-            let revoked = Revoked::of(&ledger, &wanted.name, &found);
+            let revoked = Revoked::of(&ledger, wanted, &found);
             reason_to_issue(&wanted.subject, &found, revoked, now)
         });
         let mut is_usable = false;

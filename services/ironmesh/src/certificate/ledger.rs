@@ -167,6 +167,11 @@ impl Entry {
         Self { serial, name: name.to_owned(), issuer, subject, validity: facts.validity, revoked: None }
     }
 
+    /// Whether both are of one certificate. Serial numbers are unique among those of one CA.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.issuer, &self.serial) == (other.issuer, &other.serial)
+    }
+
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         self.validity.due(now) == Due::Expired
     }
@@ -279,8 +284,11 @@ impl Ledger {
         self.latest(&entry.name).is_some_and(|latest| latest.serial != entry.serial)
     }
 
-    pub(crate) fn is_revoked(&self, serial: &Serial) -> bool {
-        self.entries.iter().any(|entry| entry.serial == *serial && entry.revoked.is_some())
+    /// Whether the certificate that a CA issued with this serial number is revoked. The other CA may have one with the same
+    /// number.
+    pub(crate) fn is_revoked(&self, issuer: Issuer, serial: &Serial) -> bool {
+        let mut same = self.entries.iter().filter(|entry| (entry.issuer, &entry.serial) == (issuer, serial));
+        same.any(|entry| entry.revoked.is_some())
     }
 }
 

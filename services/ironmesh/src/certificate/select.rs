@@ -28,11 +28,10 @@ fn has_name(entry: &Entry, name: &str) -> bool {
     entry.name == name || is_subject
 }
 
-/// Returns whether `text` is the serial number of a certificate, or its first digits.
-fn has_serial(entry: &Entry, text: &str) -> bool {
+/// Returns whether `text` has the first digits of the serial number of a certificate.
+fn has_digits(entry: &Entry, text: &str) -> bool {
     let digits: String = text.chars().filter(|letter| *letter != ':').collect::<String>().to_ascii_lowercase();
-    let is_whole = text.parse::<Serial>().is_ok_and(|serial| serial == entry.serial);
-    is_whole || (digits.len() >= MIN_DIGITS && entry.serial.to_string().starts_with(&digits))
+    digits.len() >= MIN_DIGITS && entry.serial.to_string().starts_with(&digits)
 }
 
 /// Returns the certificates of this name, or the one with this serial number or these first digits of it.
@@ -44,7 +43,13 @@ pub(super) fn select<'e>(entries: impl Iterator<Item = &'e Entry> + Clone, text:
     if !named.is_empty() {
         return Ok(named);
     }
-    let numbered: Vec<_> = entries.filter(|entry| has_serial(entry, text)).collect();
+    // A whole number may be the beginning of another one.
+    let whole = text.parse::<Serial>();
+    let mut numbered: Vec<_> =
+        entries.clone().filter(|entry| whole.as_ref().is_ok_and(|serial| *serial == entry.serial)).collect();
+    if numbered.is_empty() {
+        numbered = entries.filter(|entry| has_digits(entry, text)).collect();
+    }
     // One that was not issued here is one of each CA.
     let serials: BTreeSet<_> = numbered.iter().map(|entry| &entry.serial).collect();
     match serials.len() {
@@ -90,6 +95,8 @@ mod tests {
             entry("deadbeef0002", "operator-ann-admin", identity("operator/ann/admin")),
             entry("feedfeed0001", "etcd-root", user("root")),
             entry("feedfeed0002", "etcd-member", Subject::Hosts(vec!["127.0.0.1".to_owned()])),
+            entry("c0ffee00c0ff", "unlisted-c0ffee00c0ff", Subject::Unlisted),
+            entry("c0ffee00c0ffee", "unlisted-c0ffee00c0ffee", Subject::Unlisted),
         ];
         // What an operator writes, and the places in the list above; `None` for an error.
         for (text, expected) in [
@@ -105,6 +112,9 @@ mod tests {
             ("deadbeef0002", Some(&[4])),
             ("DE:AD:BE:EF:00:02", Some(&[4])),
             ("01:23:45:67", Some(&[2])),
+            ("c0ffee00c0ff", Some(&[7])),
+            ("C0:FF:EE:00:C0:FF:EE", Some(&[8])),
+            ("c0ffee00", None),
             ("0123456", None),
             ("aa11bb22", None),
             ("bob", None),

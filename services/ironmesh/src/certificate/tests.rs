@@ -130,7 +130,7 @@ fn a_revoked_service_gets_another_certificate_and_a_revoked_operator_does_not() 
     prepare(data, "r1").unwrap();
     assert!(listed().unwrap().contains(&before.1), "up mends it");
     let ledger = Ledger::open(&certs(data)).unwrap();
-    assert!(ledger.is_revoked(&before.0) && ledger.is_revoked(&before.1));
+    assert!(ledger.is_revoked(Issuer::Mesh, &before.0) && ledger.is_revoked(Issuer::Mesh, &before.1));
     assert!(matches!(find(&Issuer::Mesh.files(&certs(data), "r1-power-service")), Ok(Found::Certificate(_))));
 }
 
@@ -293,22 +293,34 @@ fn a_certificate_that_is_not_in_the_list_is_revoked_by_its_serial_number() {
         Revoke { which, reason, force: false, all: false, unlisted, data }
     };
     let listed = facts(data, "r1-power-service").serial.to_string();
-    // What an operator writes, whether as unlisted, and what the refusal says; `None` if it is revoked.
-    for (which, unlisted, refusal) in [
-        ("00c0ffee00c0ffee", false, Some("--unlisted")),
-        ("C0:FF:EE:00:C0:FF:EE", true, None),
-        ("c0ffee00c0ffee", true, None),
-        ("c0ffee00c0ffee", false, None),
-        ("c0ffee00", false, None),
-        ("0badcafe", true, None),
-        (listed.as_str(), true, Some("without --unlisted")),
-        ("power-service", true, Some("serial")),
-        ("", true, Some("serial")),
+    // Operators whose names are serial numbers, too.
+    create(data, "deadbeef", Role::Reader, 90).unwrap();
+    // What an operator writes, whether as unlisted, and how many are revoked, one for each CA, or what the refusal says.
+    for (which, unlisted, outcome) in [
+        ("00c0ffee00c0ffee", false, Err("--unlisted")),
+        ("C0:FF:EE:00:C0:FF:EE", true, Ok(2)),
+        ("c0ffee00c0ffee", true, Ok(2)),
+        ("c0ffee00c0ffee", false, Ok(2)),
+        ("c0ffee00", false, Ok(2)),
+        ("c0ffee00", true, Ok(2)),
+        ("c0ffee00c0ff", true, Ok(2)),
+        ("0badcafe", true, Ok(2)),
+        ("deadbeef", true, Ok(2)),
+        // A copy of a listed number, which the other CA has signed.
+        (listed.as_str(), true, Ok(1)),
+        ("power-service", true, Err("serial")),
+        ("", true, Err("serial")),
     ] {
         let revoked = revoke_by(&command(which, unlisted));
-        match refusal {
-            None => assert_eq!(revoked.unwrap().len(), 2, "{which}: one of each CA"),
-            Some(words) => {
+        match outcome {
+            Ok(number) => {
+                let revoked = revoked.unwrap();
+                assert!(
+                    revoked.len() == number && revoked.iter().all(|name| name.starts_with("unlisted-")),
+                    "{revoked:?}"
+                );
+            }
+            Err(words) => {
                 let text = format!("{:#}", revoked.unwrap_err());
                 assert!(text.contains(words), "{which}: {text}");
             }
@@ -316,7 +328,7 @@ fn a_certificate_that_is_not_in_the_list_is_revoked_by_its_serial_number() {
     }
     for list in Issuer::ALL.map(Issuer::revocation_list) {
         let serials = tls::listed_serials(&fs::read(certs(data).join(list)).unwrap()).unwrap();
-        for serial in ["c0ffee00c0ffee", "0badcafe"] {
+        for serial in ["c0ffee00c0ffee", "c0ffee00c0ff", "c0ffee00", "0badcafe", "deadbeef"] {
             assert!(serials.contains(&serial.parse().unwrap()), "{list} {serial}");
         }
     }
@@ -325,7 +337,12 @@ fn a_certificate_that_is_not_in_the_list_is_revoked_by_its_serial_number() {
     renew(data, None).unwrap();
     let ledger = Ledger::open(&certs(data)).unwrap();
     let unlisted: Vec<_> = ledger.entries.iter().filter(|entry| entry.subject == Subject::Unlisted).collect();
-    assert_eq!(unlisted.len(), 4);
+    assert_eq!(unlisted.len(), 11);
+    // What is in the list is neither revoked nor renewed with it.
+    let own = listed.parse().unwrap();
+    assert!(!ledger.is_revoked(Issuer::Mesh, &own) && ledger.is_revoked(Issuer::Etcd, &own));
+    assert_eq!(facts(data, "r1-power-service").serial, own);
+    assert!(ledger.latest("operator-deadbeef-reader").is_some_and(|entry| entry.revoked.is_none()));
     assert!(unlisted.iter().all(|entry| entry.validity.left(clock::now()).as_secs() / 86_400 > 3000));
     assert!(!certs(data).join("unlisted-c0ffee00c0ffee.pem").exists());
     assert!(list::table(&ledger, clock::now()).contains("unlisted-c0ffee00c0ffee"));

@@ -153,7 +153,8 @@ impl Child {
         tokio::select! {
             ended = child.wait() => {
                 let ended = ended?;
-                tracing::warn!(name = self.name, %ended, "service exited");
+                // `keep` tells the operator.
+                tracing::debug!(name = self.name, %ended, "service exited");
                 self.runs.lock().last_error = self.logged_since(start_of_log).as_deref().and_then(error_line);
                 return Ok(false);
             }

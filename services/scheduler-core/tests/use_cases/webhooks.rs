@@ -251,6 +251,18 @@ async fn a_receiver_is_sent_what_its_nodes_become_and_that_they_leave_signed() {
 }
 
 #[tokio::test]
+async fn a_stored_webhook_is_delivered_though_its_url_would_be_refused_now() {
+    let lab = Lab::up().await;
+    let receiver = Receiver::start(&lab).await;
+    lab.delivers(&["127.0.0.1"]);
+    let spec = webhook(&format!("{} of an earlier version", receiver.url), "");
+    assert!(lab.subscribes(1, spec.clone()).await.is_err());
+    lab.app().create_resource(&internal(), id(1), spec).await.unwrap();
+    let node = lab.fake(1, State::Manageable).await;
+    receiver.receives(&format!("node.changed {node} manageable")).await;
+}
+
+#[tokio::test]
 async fn a_receiver_that_fails_is_sent_the_present_state_later() {
     let lab = Lab::up().await;
     let receiver = Receiver::start(&lab).await;

@@ -118,6 +118,7 @@ mod tests {
         for (url, is_accepted) in [
             ("http://h/i.raw", true),
             ("file:///srv/images/i.raw", true),
+            ("file:///srv/images/Rocky 9.raw", true),
             ("http://h/i.raw\r\n", false),
             ("http://h/\ti.raw", false),
             ("file:///srv/\0/i.raw", false),

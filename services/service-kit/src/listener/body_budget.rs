@@ -1,9 +1,14 @@
 //! The memory that request bodies may take, in all and by class of caller.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use ::metrics::Gauge;
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     limits::{Class, HttpLimits},
@@ -31,12 +36,14 @@ pub struct BudgetExhausted;
 /// waits in one does not hold up those in another.
 ///
 /// A large body whose size is announced takes all its memory before it is read ([`Charge::reserve`]): two that took it as they
-/// arrive could each wait for what the other has.
+/// arrive could each wait for what the other has. An account has one such reservation at a time, so that its other requests
+/// do not wait before those of others.
 #[derive(Debug, Clone)]
 pub struct BodyBudget {
     anonymous: Arc<Part>,
     ordinary: Arc<Part>,
     reserved: Arc<Part>,
+    turns: AccountTurns,
     /// Told whenever memory of any part is given back.
     freed: Arc<Notify>,
     gauge: Gauge,
@@ -51,6 +58,29 @@ struct Part {
     /// Held by the large body that is next. It takes memory only when there is enough, so that it does not hold up small
     /// ones. Fair: large bodies take turns in the order of their requests.
     turn: Mutex<()>,
+}
+
+/// The turns of accounts, of which each has one reservation at a time. Those that are not in use are forgotten.
+#[derive(Debug, Clone, Default)]
+struct AccountTurns(Arc<parking_lot::Mutex<HashMap<Box<str>, Weak<Turn>>>>);
+
+/// Held by the one whose turn it is.
+type Turn = Mutex<()>;
+
+impl AccountTurns {
+    /// Waits for the turn of an account, in the order of its requests.
+    async fn take(&self, account: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock();
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            turns.get(account).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let turn = Arc::new(Mutex::new(()));
+                turns.insert(account.into(), Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
+    }
 }
 
 impl Part {
@@ -71,6 +101,7 @@ impl BodyBudget {
             anonymous: Part::new(limits.anonymous_body_bytes),
             ordinary: Part::new(authenticated - reserved),
             reserved: Part::new(reserved),
+            turns: AccountTurns::default(),
             freed: Arc::new(Notify::new()),
             gauge: metrics::body_bytes(),
         }
@@ -89,6 +120,8 @@ impl BodyBudget {
         Charge {
             part: Arc::clone(part),
             spare,
+            turns: self.turns.clone(),
+            turn: None,
             freed: Arc::clone(&self.freed),
             permits: Vec::new(),
             units: 0,
@@ -105,6 +138,9 @@ pub struct Charge {
     part: Arc<Part>,
     /// Where a privileged request takes what its own part lacks.
     spare: Option<Arc<Part>>,
+    turns: AccountTurns,
+    /// The turn of the account of a reservation.
+    turn: Option<OwnedMutexGuard<()>>,
     freed: Arc<Notify>,
     /// At most one of each part.
     permits: Vec<OwnedSemaphorePermit>,
@@ -115,32 +151,35 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Takes memory that will be used, or all of the part if it is smaller. Waits for `wait` until it is there, after other
-    /// reservations of the class that wait. What is not used is given back by [`Self::give_back_unused`].
+    /// Takes memory that will be used, or all of the part if it is smaller. Waits for `wait` until it is there: after other
+    /// reservations of the account until they end, and then after those of the class that wait. It ends when what is not used
+    /// is given back ([`Self::give_back_unused`]), or all is.
     ///
     /// # Errors
     /// [`BudgetExhausted`] if other requests take too much for so long.
-    pub(super) async fn reserve(&mut self, bytes: usize, wait: Duration) -> Result<(), BudgetExhausted> {
+    pub(super) async fn reserve(&mut self, account: &str, bytes: usize, wait: Duration) -> Result<(), BudgetExhausted> {
         let Some(units) = self.missing(bytes) else { return Ok(()) };
         let units = units.min(self.part.capacity);
         let taking = async {
+            let own = self.turns.take(account).await;
             let _turn = self.part.turn.lock().await;
             loop {
                 // Enabled first: what is given back after the attempt is noticed.
                 let mut freed = pin!(self.freed.notified());
                 freed.as_mut().enable();
                 match self.try_take(units) {
-                    Some(permit) => return permit,
+                    Some(permit) => return (own, permit),
                     None => freed.await,
                 }
             }
         };
-        let permit = tokio::time::timeout(wait, taking).await.map_err(|_| BudgetExhausted)?;
+        let (turn, permit) = tokio::time::timeout(wait, taking).await.map_err(|_| BudgetExhausted)?;
         self.keep(permit);
+        self.turn = Some(turn);
         Ok(())
     }
 
-    /// Gives back what was taken and not used.
+    /// Gives back what was taken and not used, and the turn of the account.
     pub(super) fn give_back_unused(&mut self) {
         let used = u32::try_from(self.used.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let mut unused = self.units.saturating_sub(used);
@@ -152,6 +191,7 @@ impl Charge {
             self.units -= given;
             self.gauge.decrement(to_f64(given));
         }
+        self.turn = None;
         self.freed.notify_waiters();
     }
 
@@ -192,6 +232,7 @@ impl Charge {
     pub fn release(&mut self) {
         self.gauge.decrement(to_f64(self.units));
         self.permits.clear();
+        self.turn = None;
         (self.units, self.used) = (0, 0);
         self.freed.notify_waiters();
     }
@@ -315,12 +356,12 @@ mod tests {
         const WAIT: Duration = Duration::from_secs(100);
         let budget = budget();
         let mut first = budget.account(Class::Ordinary);
-        first.reserve(3 * MIB, WAIT).await.unwrap();
-        let reserve = async |bytes| {
+        first.reserve("a", 3 * MIB, WAIT).await.unwrap();
+        let reserve = async |account: &str, bytes| {
             let mut charge = budget.account(Class::Ordinary);
-            charge.reserve(bytes, WAIT).await.map(|()| charge)
+            charge.reserve(account, bytes, WAIT).await.map(|()| charge)
         };
-        let (mut second, mut third) = (pin!(reserve(3 * MIB)), pin!(reserve(MIB)));
+        let (mut second, mut third) = (pin!(reserve("b", 3 * MIB)), pin!(reserve("c", MIB)));
         let is_waiting = tokio::time::timeout(Duration::from_secs(50), futures::future::join(&mut second, &mut third));
         assert!(is_waiting.await.is_err(), "the third would fit, and is not before the second");
         budget.account(Class::Ordinary).try_grow(MIB).unwrap();
@@ -331,10 +372,40 @@ mod tests {
         drop(first);
         let third = third.await.unwrap();
         assert_eq!(budget.ordinary.units.available_permits(), 0);
-        assert_eq!(reserve(1).await.unwrap_err(), BudgetExhausted);
+        assert_eq!(reserve("d", 1).await.unwrap_err(), BudgetExhausted);
         drop((second, third));
         assert_eq!(budget.ordinary.units.available_permits(), 4 << 10);
-        assert!(reserve(9 * MIB).await.is_ok(), "all of the part, where it is smaller");
+        assert!(reserve("d", 9 * MIB).await.is_ok(), "all of the part, where it is smaller");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_has_one_reservation_at_a_time_and_others_do_not_wait_for_it() {
+        const WAIT: Duration = Duration::from_secs(100);
+        type End = fn(&mut Charge);
+        // How the first reservation of the account ends.
+        for (source, end) in [
+            ("the body is parsed", (|charge| charge.give_back_unused()) as End),
+            ("the request ends", |charge| drop(std::mem::replace(charge, budget().account(Class::Ordinary)))),
+            ("all is given back", Charge::release),
+        ] {
+            let budget = budget();
+            let reserve = async |account: &str, bytes| {
+                let mut charge = budget.account(Class::Ordinary);
+                charge.reserve(account, bytes, WAIT).await.map(|()| charge)
+            };
+            let mut first = reserve("ann", MIB).await.unwrap();
+            let mut second = pin!(reserve("ann", MIB));
+            let is_waiting = tokio::time::timeout(Duration::from_secs(50), &mut second).await.is_err();
+            assert!(is_waiting, "{source}: it would fit");
+            let other = reserve("bob", 3 * MIB).await.unwrap();
+            drop(other);
+            end(&mut first);
+            drop(second.await.unwrap());
+            drop(first);
+            assert_eq!(budget.ordinary.units.available_permits(), 4 << 10, "{source}");
+            drop(reserve("carol", 1).await.unwrap());
+            assert!(budget.turns.0.lock().len() <= 1, "{source}: accounts are forgotten");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -349,7 +420,7 @@ mod tests {
         ] {
             let budget = budget();
             let mut charge = budget.account(Class::Ordinary);
-            charge.reserve(reserved, BUDGET_WAIT).await.unwrap();
+            charge.reserve("a", reserved, BUDGET_WAIT).await.unwrap();
             charge.try_grow(used).unwrap();
             charge.give_back_unused();
             assert_eq!(budget.ordinary.units.available_permits(), left, "{used} of {reserved}");

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::{
     Class, Peer,
-    body::{BodyError, MIN_PROGRESS_BYTES, allowed_until},
+    body::{BodyError, MIN_PROGRESS_BYTES, Pace},
     body_budget::Charge,
     metrics::Reason,
 };
@@ -101,7 +101,7 @@ where
                 let (_, timer) = this.timer.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(timeout))));
                 ready!(timer.as_mut().poll(cx));
                 this.peer.refused(Reason::BodyTimeout);
-                let status = Status::deadline_exceeded(BodyError::Slow { timeout }.to_string());
+                let status = Status::deadline_exceeded(BodyError::Slow(Pace::of_growing(timeout)).to_string());
                 return Poll::Ready(Some(Err(status.into())));
             }
             return Poll::Pending;
@@ -115,7 +115,7 @@ where
             } else if this.progress >= MIN_PROGRESS_BYTES {
                 this.progress = 0;
                 if let Some((begun, timer)) = &mut this.timer {
-                    let until = allowed_until(*begun, timeout, this.meter.pending);
+                    let until = Pace::of_growing(timeout).allows_until(*begun, this.meter.pending);
                     timer.as_mut().reset(until.min(Instant::now() + timeout));
                 }
             }

@@ -62,7 +62,7 @@ async fn served(purpose: ListenerKind, settings: HttpLimits) -> Served {
         std::future::pending::<&'static str>()
     };
     let body = |Extension(peer): Extension<Peer>, body: AxumBody| async move {
-        match peer.read_body(body, 1 << 20, Class::Stranger).await {
+        match peer.read_body(body, 1 << 20, BodySender::STRANGER).await {
             Ok(received) => received.bytes.len().to_string().into_response(),
             Err(error) => (StatusCode::from_u16(error.status()).unwrap(), error.to_string()).into_response(),
         }

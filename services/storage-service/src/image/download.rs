@@ -75,7 +75,7 @@ impl Cache {
         outcome
     }
 
-    async fn copy(&self, wanted: &Wanted<'_>, part: &Path) -> Result<Cached, DownloadError> {
+    pub(super) async fn copy(&self, wanted: &Wanted<'_>, part: &Path) -> Result<Cached, DownloadError> {
         let Wanted { digest, url, name, expected } = *wanted;
         let progress = |done, total| self.set(digest, Download::InProgress { done, total });
         let request = FetchRequest {
@@ -101,6 +101,8 @@ impl Cache {
     /// Gives a complete file that has its digest its place in the cache, and records it. One that is there already stays: its
     /// readers would find another file.
     pub(super) fn store(&self, part: &Path, digest: &Digest, name: &str) -> Result<(), DownloadError> {
+        // First: one that is there already must not be evicted before its download has ended.
+        self.note_use(digest);
         let _storing = self.storing.lock();
         if self.is_intact(digest) {
             remove_if_there(part);

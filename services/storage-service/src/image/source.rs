@@ -28,7 +28,7 @@ type Chunks = futures::stream::BoxStream<'static, Result<bytes::Bytes, SourceErr
 /// Why a source cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
-    /// The scheme of the URL is not supported.
+    /// The URL is none, or its scheme is not supported.
     #[error("the URL must start with http://, https:// or file://")]
     Scheme,
     /// The request failed.
@@ -51,6 +51,17 @@ pub(super) enum SourceError {
         /// Bytes announced.
         total: u64,
     },
+}
+
+impl SourceError {
+    /// Returns whether another attempt fails, too.
+    const fn is_permanent(&self) -> bool {
+        match self {
+            Self::Scheme => true,
+            Self::Http(error) => error.is_permanent(),
+            Self::Status(_) | Self::File(_) | Self::NotPermitted(_) | Self::Incomplete { .. } => false,
+        }
+    }
 }
 
 /// What to download, and where to.
@@ -106,7 +117,7 @@ impl Cache {
     ) -> Result<Option<Fetched>, DownloadError> {
         let FetchRequest { url, name, algorithm, path, expected, known, purpose } = request;
         let unreachable = |error: SourceError| DownloadError {
-            is_final: matches!(&error, SourceError::Http(error) if error.is_refused()),
+            is_final: error.is_permanent(),
             ..DownloadError::unreachable(format!("cannot download image {name} from {}: {error}", redacted(url)))
         };
         let disk = |error: io::Error| DownloadError::cache(format!("cannot write image {name} to the cache: {error}"));
@@ -193,7 +204,9 @@ impl Sources {
         if let Some(path) = url.strip_prefix("file://") {
             return self.file(Path::new(path), known).await;
         }
-        let request = OutboundRequest::get(url).map_err(|_| SourceError::Scheme)?;
+        let request = OutboundRequest::get(url).map_err(|error| {
+            if matches!(error, OutboundError::Url) { SourceError::Scheme } else { SourceError::Http(error) }
+        })?;
         // Entity tags are quoted, dates are not (RFC 9110 §8.8).
         let request = match known {
             None => request,

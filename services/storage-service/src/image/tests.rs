@@ -17,7 +17,7 @@ async fn download(cache: &Cache, digest: &Digest, url: &str) -> Download {
 async fn download_as(cache: &Cache, digest: &Digest, url: &str, expected: Expected) -> Download {
     loop {
         let pull = cache.ensure(&Wanted { digest, url, name: "test", expected });
-        if !matches!(pull, Download::InProgress { .. }) {
+        if !matches!(pull, Download::InProgress { .. } | Download::Unverified { .. }) {
             return pull;
         }
         tokio::task::yield_now().await;
@@ -88,6 +88,28 @@ async fn an_address_that_users_must_not_reach_is_refused_at_once_and_its_digest_
         let failure = failure(download(&cache, &digest_of(url.as_bytes()), url).await);
         assert!(failure.text.contains("is not an allowed destination"), "{}", failure.text);
         assert!(begun.elapsed() < RETRY_DELAY, "it was tried again");
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_requested_is_refused_at_once_and_the_error_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache(folder.path());
+    // URL, and words of the error.
+    for (url, words) in [
+        ("ftp://h/i.raw", "must start with http://"),
+        ("i.raw", "must start with http://"),
+        ("http://", "must start with http://"),
+        ("http://h/an image.raw", "%20"),
+        ("http://h/i\n.raw", "U+000A"),
+        ("http://h/\u{202e}war.i", "U+202E"),
+        ("https://go\u{ad}od.example/i.raw", "U+00AD"),
+    ] {
+        let expected = Expected::Disk(Encoding::Plain);
+        let wanted = Wanted { digest: &digest_of(url.as_bytes()), url, name: "test", expected };
+        let part = folder.path().join("part");
+        let error = cache.copy(&wanted, &part).await.unwrap_err();
+        assert!(error.is_final && error.text.contains(words), "{url:?}: {error:?}");
     }
 }
 

@@ -301,6 +301,18 @@ impl Cache {
         self.downloads.lock().retain(|other, download| !download.is_of_file(other, digest));
     }
 
+    /// Forgets results of a file that is not there, which would wait for its verification for ever. It was evicted when it was
+    /// there already and its download or conversion was about to end.
+    fn forget_results_of_absent(&self, digest: &Digest, path: &Path) {
+        let mut downloads = self.downloads.lock();
+        // A result is recorded after its file has its place.
+        if !path.exists() {
+            downloads.retain(|other, download| {
+                !(matches!(download, Download::Done(_)) && download.is_of_file(other, digest))
+            });
+        }
+    }
+
     async fn try_verify(&self, digest: &Digest) -> Ended {
         let permit = tokio::select! {
             permit = std::sync::Arc::clone(&self.verifications).acquire_owned() => permit.ok(),
@@ -346,6 +358,7 @@ impl Cache {
                     tracing::warn!(%digest, "a file of the image cache was removed on disk");
                     metrics::damaged();
                 }
+                self.forget_results_of_absent(digest, &path);
                 Some(removed.map_or(Ended::Over, Ended::Removed))
             }
             (Verdict::Unknown, Err(error)) => {

@@ -5,6 +5,8 @@ use std::{
     os::unix::fs::{FileExt as _, MetadataExt as _},
 };
 
+use domain::time::Timestamp;
+
 use super::*;
 
 const LIMITS: CacheLimits = CacheLimits { max_bytes: 0, reserve_bytes: 0, keep_used: Duration::ZERO };
@@ -317,6 +319,36 @@ async fn a_file_that_was_chosen_and_is_used_again_before_it_leaves_stays() {
         });
     }
     assert_eq!((files(images.folder.path()), cache.list()), (0, vec![]), "nothing is left over");
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_already_when_its_download_ends_is_in_use() {
+    let images = Images::new();
+    let cache = images.cache(CacheLimits { keep_used: Duration::from_secs(3600), ..LIMITS });
+    let image = images.mebibyte(7);
+    assert!(is_done(&cache, &image).await);
+    cache.usage.with(&image.0, |usage| usage.last_used = Timestamp::default());
+    let part = cache.path(&image.0).with_extension("part");
+    fs::write(&part, mebibyte_of(7)).unwrap();
+    cache.store(&part, &image.0, "test").unwrap();
+    cache.evict(&image.0, clock::now());
+    assert!(cache.path(&image.0).exists() && !part.exists());
+}
+
+#[tokio::test]
+async fn an_image_whose_file_left_as_its_download_ended_is_downloaded_again() {
+    let images = Images::new();
+    let cache = images.cache(LIMITS);
+    let (image, cached) = (images.mebibyte(7), Cached { size: MIB, format: FileFormat::Raw, raw: None });
+    // An image, and one that was converted to it.
+    let (from, raw) = (digest_of(b"qcow2"), Some(image.0.clone()));
+    cache.add(&image.0, cached.clone());
+    cache.add(&from, Cached { raw, ..cached });
+    for _ in 0..2 {
+        assert!(is_done(&cache, &image).await);
+        assert_eq!(content(&cache, &image.0).await, mebibyte_of(7));
+    }
+    assert!(!cache.downloads.lock().contains_key(&from));
 }
 
 #[tokio::test]
