@@ -216,19 +216,23 @@ impl Ironic {
             // The work has failed or is done; the agent need not know.
             return Ok(AgentResponse { status: 202, body: None });
         }
+        let is_stand_in = booting.is_stand_in();
+        let peer = Peer { url: beat.callback_url, certificate: beat.agent_verify_ca, is_stand_in };
+        // It sends its report when it wants to, as to Ironic, and is not called.
+        let is_called = !(is_stand_in && booting.decision.value.work == Work::Inspect);
+        if is_called {
+            // First: an agent that cannot be called shows no progress, so that its operation ends in time.
+            self.check_callback(call.origin, node, &peer)?;
+        }
         let guard = self.begin_work(&booting)?;
         self.bind(&guard, &booting).await?;
         self.agents.heartbeats.record(node);
-        if booting.is_stand_in() && booting.decision.value.work == Work::Inspect {
-            // It sends its report when it wants to, as to Ironic.
+        if !is_called {
             return Ok(AgentResponse { status: 202, body: None });
         }
         if self.agents.mesh.view().get(&key::agent(self.agents.rack, node)).is_some_and(|agent| {
             agent.value.generation == booting.generation() && agent.value.is_at_work(&booting.decision.value)
         }) {
-            let peer =
-                Peer { url: beat.callback_url, certificate: beat.agent_verify_ca, is_stand_in: booting.is_stand_in() };
-            self.check_callback(call.origin, node, &peer)?;
             self.start_session(guard, booting, peer);
         }
         Ok(AgentResponse { status: 202, body: None })
@@ -292,6 +296,11 @@ impl Ironic {
         let booting = PendingBoot { node, decision: decision.filter(|read| read.value.protocol.is_ironics())? };
         let intent = self.agents.mesh.view().get(&key::intent(self.agents.rack, node))?.value;
         callers::has_protocol_of(&booting.decision.value, intent.driver).then_some(booting)
+    }
+
+    /// Returns whether the boot is still the node's last one. An operation that has ended has no boot, or another one.
+    fn is_current(&self, booting: &PendingBoot) -> bool {
+        self.last_boot(booting.node).is_some_and(|last| last.generation() == booting.generation())
     }
 
     /// Returns whether the result of the boot is still awaited.

@@ -111,7 +111,13 @@ impl Ironic {
         };
         let (node, mut failures, mut last_step) = (self.node_document(booting.node)?, 0, String::new());
         loop {
-            let said = match line.commands().await {
+            let read = line.commands().await;
+            if !self.is_current(booting) {
+                // A new boot has its own session, which waits for this one to end. Its agent may remember no commands: the
+                // steps of this boot would be sent to it.
+                return Ok(None);
+            }
+            let said = match read {
                 Ok(said) => said,
                 Err(error) if failures >= MAX_FAILED_READS => return Err(error.into()),
                 Err(error) => {
