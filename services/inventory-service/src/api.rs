@@ -13,14 +13,14 @@ use proto::{
     },
 };
 use serde_json::Value;
-use service_kit::timeline::Timeline;
+use service_kit::{listener::Peer, outbound_http::policy, timeline::Timeline};
 use tonic::{Request, Response, Status};
 use wire_ironic::version::Version;
 
 use crate::{
     Error,
     heartbeats::Heartbeats,
-    ironic::{AgentCall, AgentResponse, CallError, Ironic, Origin},
+    ironic::{AgentCall, AgentResponse, CallError, Ironic, Origin, is_from_this_host},
 };
 
 pub(crate) struct Api {
@@ -46,9 +46,11 @@ impl InventoryService for Api {
         &self,
         request: Request<AnswerAgentRequest>,
     ) -> Result<Response<AnswerAgentResponse>, Status> {
+        let scheduler = request.extensions().get::<Peer>().map(|peer| peer.address().ip());
         let AnswerAgentRequest { minor_version, path, pairs, body, base, local } = request.into_inner();
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         let version = u16::try_from(minor_version).ok().and_then(Version::new);
+        let local = is_from_this_host(local, scheduler, policy::is_own);
         let call = AgentCall {
             origin: Origin::Scheduler { local },
             version: version.ok_or_else(|| Error::from(Invalid::Missing("minor_version")))?,

@@ -39,6 +39,7 @@ use wire_ironic::{
 };
 
 use self::agent_client::Peer;
+pub(crate) use self::callers::is_from_this_host;
 use crate::{
     Error,
     agent::{Agents, Caller},
@@ -57,7 +58,7 @@ pub(crate) enum Origin {
     Network(IpAddr),
     /// Through the REST API of a scheduler, whose configuration allows it.
     Scheduler {
-        /// Whether it came to that API over loopback, and not through a proxy.
+        /// Whether it came to that API over loopback of this host, and without the headers of a proxy.
         local: bool,
     },
 }

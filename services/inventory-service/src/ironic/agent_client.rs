@@ -73,6 +73,14 @@ pub(super) fn host(url: &str) -> Option<(Ipv4Addr, u16)> {
     Some((url.host_str()?.parse().ok()?, url.port_or_known_default()?))
 }
 
+/// Returns whether a URL has no user, query or fragment, so that a path can be appended to its text.
+pub(super) fn is_plain(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        !has_user && url.query().is_none() && url.fragment().is_none()
+    })
+}
+
 impl AgentClient {
     pub(super) fn new(outbound: &Outbound, peer: &Peer, token: String) -> Result<Self, AgentClientError> {
         let trust = match &peer.certificate {

@@ -39,6 +39,14 @@ pub(super) fn has_booted(decision: &BootDecision, state: State, pxe: Option<&Pxe
     }
 }
 
+/// Returns whether a call that a scheduler passes on came over loopback of this host. `is_local`: it came over loopback of the
+/// scheduler's host, which is this one only if the scheduler's address (`None` if it is not known) is. `is_own` returns
+/// whether this host has an address.
+pub(crate) fn is_from_this_host(is_local: bool, scheduler: Option<IpAddr>, is_own: impl Fn(IpAddr) -> bool) -> bool {
+    let scheduler = scheduler.map(|address| address.to_canonical());
+    is_local && scheduler.is_some_and(|address| address.is_loopback() || is_own(address))
+}
+
 /// Checks the URL at which an agent wants to be called. `is_own` returns whether we assigned an address to the machine.
 ///
 /// # Errors
@@ -50,6 +58,9 @@ pub(super) fn check_callback(
     policy: &Policy,
 ) -> Result<(), &'static str> {
     let (host, port) = agent_client::host(&peer.url).ok_or("its host must be an IPv4 address")?;
+    if !agent_client::is_plain(&peer.url) {
+        return Err("it must have no user, query or fragment: the path of the commands is appended to it");
+    }
     let is_allowed = policy.check(peer.purpose(), host.into(), port).is_ok();
     if peer.is_stand_in {
         return match (origin, host.is_loopback() && is_allowed) {
@@ -145,6 +156,24 @@ mod tests {
     }
 
     #[test]
+    fn a_call_is_local_if_the_scheduler_that_says_so_is_on_this_host() {
+        for (what, is_local, scheduler, right) in [
+            ("on loopback", true, Some("127.0.0.1"), true),
+            ("on IPv6 loopback", true, Some("::1"), true),
+            ("on loopback, mapped", true, Some("::ffff:127.0.0.1"), true),
+            ("at an address of this host", true, Some("192.0.2.7"), true),
+            ("the same, mapped", true, Some("::ffff:192.0.2.7"), true),
+            ("on another host", true, Some("192.0.2.8"), false),
+            ("at an address that is not known", true, None, false),
+            ("on loopback, of a call from elsewhere", false, Some("127.0.0.1"), false),
+        ] {
+            let scheduler = scheduler.map(|address| address.parse().unwrap());
+            let found = is_from_this_host(is_local, scheduler, |address| address.to_string() == "192.0.2.7");
+            assert_eq!(found, right, "{what}");
+        }
+    }
+
+    #[test]
     fn a_machine_is_called_at_its_address_over_tls_and_a_stand_in_on_loopback_alone() {
         let (local, remote) = (Origin::Scheduler { local: true }, Origin::Scheduler { local: false });
         let network = Origin::Network(OWN.parse().unwrap());
@@ -164,6 +193,14 @@ mod tests {
             ("on the internet", true, local, "http://192.0.2.1", false, Some("loopback only")),
             ("at the metadata service", true, local, "http://169.254.169.254", false, Some("loopback only")),
             ("by name", true, local, "http://localhost:9999", false, Some("IPv4 address")),
+            ("with a path", true, local, "http://127.0.0.1:9999/ipa/", false, None),
+            ("with a query", true, local, "http://127.0.0.1:9999/?a=", false, Some("no user")),
+            ("with an empty query", true, local, "http://127.0.0.1:9999/admin?", false, Some("no user")),
+            ("with a fragment", true, local, "http://127.0.0.1:9999/admin#", false, Some("no user")),
+            ("with a user", true, local, "http://root@127.0.0.1:9999", false, Some("no user")),
+            ("with a password", true, local, "http://:secret@127.0.0.1:9999", false, Some("no user")),
+            ("a machine's agent with a query", false, network, "https://10.77.1.100:9999/?a=", true, Some("no user")),
+            ("a machine's agent with a path", false, network, "https://10.77.1.100:9999/ipa", true, None),
             ("this host, short", true, local, "http://0.0.0.0:9999", false, Some("loopback only")),
             ("a machine's agent", false, network, own, true, None),
             ("through the REST API", false, local, own, true, None),

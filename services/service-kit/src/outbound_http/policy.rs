@@ -141,7 +141,8 @@ impl Policy {
 }
 
 /// Returns whether this host has an address. Our listeners, and those of others that trust the host, are there.
-fn is_own(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_own(address: IpAddr) -> bool {
     // Without netlink: a socket can be bound to own addresses only.
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return UdpSocket::bind((address, 0)).is_ok() };
     interfaces.filter_map(|interface| interface.address).any(|own| {
