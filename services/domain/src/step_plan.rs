@@ -106,6 +106,15 @@ pub fn next_step(steps: &[Step], completed: usize, is_simulated: impl Fn(&Step) 
     if simulated { NextStep::Simulated(count) } else { NextStep::Work(count) }
 }
 
+/// Returns how many of an operation's steps are complete once an agent has executed the first `executed` of those that it was
+/// sent: the steps for which `is_sent` holds, from index `from` on. The agent does not count the steps between them.
+#[must_use]
+pub fn completed_steps(steps: &[Step], from: usize, executed: usize, is_sent: impl Fn(&Step) -> bool) -> usize {
+    let Some(last) = executed.checked_sub(1) else { return from };
+    let mut sent = steps.iter().enumerate().skip(from).filter(|(_, step)| is_sent(step));
+    sent.nth(last).map_or(steps.len(), |(index, _)| index + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -174,6 +183,30 @@ mod tests {
             assert_eq!(next_step(&steps, completed, simulated), right, "{completed}");
         }
         assert_eq!(next_step(&steps, 0, |_| false), NextStep::Work(5), "an agent that has them all");
+    }
+
+    #[test]
+    fn what_an_agent_has_executed_is_counted_in_the_steps_of_the_operation() {
+        let work = || step("erase_devices", json!({}));
+        let bios = || Step { interface: "bios".to_owned(), ..step("apply_configuration", json!({})) };
+        let (hold, wait) = (|| step("hold", json!({})), || step("wait", json!({"seconds": 7})));
+        let sent = |step: &Step| step.is_work() && !step.is_simulated_beside_agent(Phase::ManualClean);
+        for (what, steps, from, executed, right) in [
+            ("nothing", vec![work(), work()], 0, 0, 0),
+            ("the first", vec![work(), work()], 0, 1, 1),
+            ("both", vec![work(), work()], 0, 2, 2),
+            ("in a later boot", vec![work(), work(), work()], 1, 1, 2),
+            ("nothing in a later boot", vec![work(), hold(), work()], 2, 0, 2),
+            ("after a hold", vec![work(), hold(), work(), work()], 0, 2, 3),
+            ("before a hold", vec![work(), hold(), work()], 0, 1, 1),
+            ("after a hold and a wait", vec![work(), hold(), wait(), work()], 0, 2, 4),
+            ("after simulated steps", vec![bios(), bios(), work(), work()], 0, 1, 3),
+            ("in a boot after simulated steps", vec![bios(), bios(), work(), work()], 2, 1, 3),
+            ("between simulated steps", vec![work(), bios(), work(), bios(), work()], 0, 2, 3),
+            ("more than it was sent", vec![work(), bios()], 0, 2, 2),
+        ] {
+            assert_eq!(completed_steps(&steps, from, executed, sent), right, "{what}");
+        }
     }
 
     #[test]

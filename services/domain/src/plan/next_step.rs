@@ -57,13 +57,17 @@ impl Moment<'_> {
         }
     }
 
-    /// Waits until a user ends the operation, by abort or undeploy: the agent of a node without a machine never calls.
+    /// Waits until a user ends the operation, by abort or undeploy: Ironic's step waits for a call that ends it, and no agent
+    /// makes one. The heartbeats of a stand-in do not end it.
     pub(super) fn await_service(&self) -> Plan {
         let waiting = self.waiting(Thing::Agent, self.desired.since, self.limits.boot);
         if self.now < waiting.until {
             return Plan::Wait(waiting);
         }
-        let text = format!("no agent has called for {} s", self.limits.boot.as_secs());
+        let text = format!(
+            "the step vendor.trigger_servicewait was not ended by an abort or an undeploy within {} s",
+            self.limits.boot.as_secs()
+        );
         self.give_up(Cause::Deadline, text)
     }
 

@@ -13,12 +13,14 @@ use domain::{
     power::{BootMode, BootPersistence},
     provision::{Phase, State},
     step::Step,
+    step_plan,
     time::Timestamp,
     timeline,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Ipmi, PortSpec, Protocol, Sealed, Stamped};
+use super::{BootDecision, Ipmi, PortSpec, Protocol, Sealed, Stamped};
+use crate::store::Versioned;
 
 /// The holder of something unique, such as a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -401,6 +403,32 @@ impl Operation {
     pub fn simulates(&self, step: &Step) -> bool {
         self.by_stand_in && step.is_simulated_beside_agent(self.phase)
     }
+
+    /// Whether a step is sent to the agent.
+    fn sends(&self, step: &Step) -> bool {
+        step.is_work() && !self.simulates(step)
+    }
+
+    /// Returns the steps from one number up to another that are sent to the agent.
+    #[must_use]
+    pub fn sent_steps(&self, from: u32, to: u32) -> Vec<Step> {
+        let part = self.steps.get(place(from)..place(to)).unwrap_or_default();
+        part.iter().filter(|step| self.sends(step)).cloned().collect()
+    }
+
+    /// Returns the number of steps that are done when the agent of a boot requests a reboot. `reaches` is what the agent
+    /// reports: the number of those that it has executed, after the first one of its boot.
+    #[must_use]
+    pub fn made_before_reboot(&self, boot: Option<&Versioned<BootDecision>>, reaches: u32) -> u32 {
+        let from = boot.and_then(|boot| boot.value.part).map_or(0, |part| part.from);
+        let executed = place(reaches.saturating_sub(from));
+        let made = step_plan::completed_steps(&self.steps, place(from), executed, |step| self.sends(step));
+        u32::try_from(made).unwrap_or(u32::MAX)
+    }
+}
+
+fn place(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// A NIC of a node.

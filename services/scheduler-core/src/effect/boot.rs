@@ -101,10 +101,7 @@ fn made(record: &Record) -> u32 {
 
 /// Returns the agent's steps from one on, up to the last that is due.
 fn due_steps(record: &Record, from: u32) -> Vec<Step> {
-    let Some(operation) = record.operation.as_ref().map(|read| &read.value) else { return Vec::new() };
-    let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let part = operation.steps.get(place(from)..place(due(operation))).unwrap_or_default();
-    part.iter().filter(|step| step.is_work() && !operation.simulates(step)).cloned().collect()
+    record.operation.as_ref().map_or_else(Vec::new, |read| read.value.sent_steps(from, due(&read.value)))
 }
 
 /// Returns the range of the steps that are due, or `None` if none were requested.

@@ -22,7 +22,7 @@ pub async fn ensure(shared: &AppState, record: &Record) -> Progress {
         Err(failure) => return Progress::Failed(failure),
     };
     let replicas = shared.leaf_clients.replicas(record.rack, Service::Storage);
-    let mut underway = replicas.is_empty();
+    let mut underway = replicas.is_empty() && !images.is_empty();
     for request in &images {
         let (mut done, mut failed, mut pulling) = (0, None, 0);
         for replica in &replicas {

@@ -4,13 +4,13 @@ use domain::{
     driver::Driver,
     id::NodeId,
     power::BootDevice,
-    provision::{State, Verb},
+    provision::{Event, NodeFacts, Stage, State, Verb},
     service::Service,
     step::Step,
 };
 use keyspace::{
     key,
-    value::{AgentWork, NodeSpec, Protocol, Stamped, Work},
+    value::{AgentSeen, AgentWork, NodeSpec, Protocol, Stamped, Work},
 };
 use scheduler_testing::{RACK, TestNode};
 use serde_json::{Value, json};
@@ -68,6 +68,49 @@ async fn a_stand_in_goes_through_the_life_of_a_node_that_boots_nothing() {
     let asked = lab.leaves.asked(node);
     assert!(!asked.contains(&Asked::Boot), "{asked:?}");
     assert!(asked.iter().any(|asked| matches!(asked, Asked::Power(target) if target.boot().is_some())), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stand_in_that_needs_no_image_needs_no_storage_service() {
+    let lab = Lab::up().await;
+    lab.leaves.leave(Service::Storage);
+    lab.leaves.set(|script| script.agent = Agent::Mute);
+    let node = node(&lab, 1, State::Manageable).await;
+    for (verb, waits, state) in
+        [(Verb::Inspect, "inspect wait", "manageable"), (Verb::Provide, "clean wait", "available")]
+    {
+        lab.ask(node, verb).await.unwrap();
+        lab.comes_to(node, waits).await;
+        let generation = lab.leaves.boot_decision(node).unwrap().generation;
+        if verb == Verb::Inspect {
+            lab.leaves.reports(node, generation, domain::hardware::Hardware::default());
+        }
+        lab.leaves.finishes(node);
+        lab.comes_to(node, state).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebooting_step_after_simulated_ones_is_not_executed_again() {
+    let lab = Lab::up().await;
+    lab.leaves.set(|script| script.agent = Agent::Mute);
+    let node = node(&lab, 1, State::Manageable).await;
+    let steps = [step("deploy", "erase_devices"), step("raid", "delete_configuration"), step("deploy", "erase_pstore")];
+    lab.ask_with(node, Verb::Clean, "", &steps).await.unwrap();
+    lab.comes_to(node, "clean wait").await;
+    let mut record = lab.record(node);
+    let generation = record.life.value.generation;
+    lab.leaves.agent(node, generation, AgentWork::Underway);
+    // The agent's second step is the third one of the operation.
+    let seen = |reaches| AgentSeen { reaches, reboots: true, ..lab.record(node).agent.unwrap() };
+    until("the agent", || "none".to_owned(), || lab.record(node).agent.is_some()).await;
+    record = lab.record(node);
+    record.life.value.state = State::Cleaning { stage: Stage::Work, manual: true };
+    for (reaches, made) in [(1, 1), (2, 3)] {
+        record.agent = Some(seen(reaches));
+        let moved = lab.app().registry.moved(&record, (Event::Made, NodeFacts::default()), None).unwrap();
+        assert_eq!(moved.operation.unwrap().made, made, "{reaches}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
