@@ -23,6 +23,7 @@ use crate::ironic::Rest;
 /// Maximum time to be found, on a loaded machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// The MAC of the only NIC that it reports.
 pub const MAC: &str = "52:54:00:fa:ce:01";
 
@@ -37,6 +38,9 @@ pub struct StandIn {
 #[derive(Debug, Default)]
 struct State {
     token: String,
+    earlier_tokens: Vec<String>,
+    node: String,
+    runs_on: bool,
     commands: Vec<Outcome>,
     executed: Vec<String>,
     image: String,
@@ -104,8 +108,42 @@ impl StandIn {
         };
         let token = found["config"]["agent_token"].as_str().context("no token")?.to_owned();
         ensure!(token.len() == 64, "the token was given out before: {found}");
-        *self.state() = State { token, executed: self.executed(), image: self.image(), ..State::default() };
+        let mut state = self.state();
+        let mut earlier_tokens = std::mem::take(&mut state.earlier_tokens);
+        earlier_tokens.push(std::mem::take(&mut state.token));
+        let (executed, image) = (std::mem::take(&mut state.executed), std::mem::take(&mut state.image));
+        *state = State { token, earlier_tokens, executed, image, ..State::default() };
         Ok(found)
+    }
+
+    /// From now on the steps of this boot do not end.
+    pub fn run_on(&self) {
+        self.state().runs_on = true;
+    }
+
+    /// Sends heartbeats while a future is polled, for the node that was named last by [`Self::beats_for`]. A refused heartbeat
+    /// is repeated, as by an agent.
+    pub async fn beating<T>(&self, rest: &Rest<'_>, work: impl Future<Output = T>) -> T {
+        let beats = async {
+            loop {
+                let node = self.state().node.clone();
+                if !node.is_empty()
+                    && let Err(error) = self.beat(rest, &node).await
+                {
+                    eprintln!("stand-in: a heartbeat is refused: {error:#}");
+                }
+                sleep(BEAT_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = beats => unreachable!("heartbeats do not end"),
+        }
+    }
+
+    /// From now on sends heartbeats for this node, until the next boot.
+    pub fn beats_for(&self, node: &str) {
+        node.clone_into(&mut self.state().node);
     }
 
     /// The body of its heartbeat.
@@ -162,8 +200,10 @@ impl StandIn {
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         ensure!(path.trim_end_matches('/') == "/v1/commands", "unexpected: {request}");
-        let token = format!("agent_token={}", self.token());
-        if !query.split('&').any(|part| part == token) {
+        let token = query.split('&').find_map(|part| part.strip_prefix("agent_token=")).unwrap_or_default();
+        // More lenient than an agent, so that commands for an earlier boot show.
+        let is_known = token == self.token() || self.state().earlier_tokens.iter().any(|earlier| earlier == token);
+        if token.is_empty() || !is_known {
             return Ok((401, json!({"message": "wrong agent token"})));
         }
         match method {
@@ -179,7 +219,7 @@ impl StandIn {
 
     async fn execute(&self, command: &Command) -> Result<Outcome> {
         let (_, name) = command.name.split_once('.').context("no extension")?;
-        let mut result = Value::Null;
+        let (mut result, mut status) = (Value::Null, Status::Succeeded);
         match name {
             "get_clean_steps" => result = listed("clean", &[("erase_devices_metadata", 10), ("erase_devices", 0)]),
             "get_deploy_steps" => result = listed("deploy", &[(WRITE_IMAGE, 0)]),
@@ -190,7 +230,11 @@ impl StandIn {
                 if text("step") == WRITE_IMAGE {
                     self.download(serde_json::from_value(step["args"]["image_info"].clone())?).await?;
                 }
-                self.state().executed.push(format!("{}.{}", text("interface"), text("step")));
+                let mut state = self.state();
+                state.executed.push(format!("{}.{}", text("interface"), text("step")));
+                if state.runs_on {
+                    status = Status::Running;
+                }
             }
             "sync" => {}
             other => bail!("unexpected command {other}"),
@@ -198,7 +242,7 @@ impl StandIn {
         Ok(Outcome {
             id: self.state().commands.len().to_string(),
             command_name: name.to_owned(),
-            command_status: Status::Succeeded,
+            command_status: status,
             command_error: None,
             command_result: Some(result),
         })

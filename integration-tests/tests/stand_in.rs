@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
-const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
 const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
 async fn shown(rest: &Rest<'_>, path: &str) -> Result<Value> {
@@ -52,20 +52,24 @@ fn a_stand_in_inspects_cleans_deploys_services_and_undeploys_a_node_without_a_ma
             let (rest, agent) = (Rest::new(fleet.mesh())?, StandIn::start().await?);
             let node = enrol(&rest, "f1").await?;
             rest.provision(&node, "manage").await?;
-            rest.reach(&node, "manageable").await?;
+            comes_to(&rest, &node, "manageable").await?;
             let valid = shown(&rest, &format!("nodes/{node}/validate")).await?;
             ensure!(valid["inspect"]["result"] == true, "{valid}");
             // As Ironic: the interface is fine, and there is no image yet.
             let why = valid["deploy"]["reason"].as_str().unwrap_or_default();
             ensure!(valid["deploy"]["result"] == false && why.contains("instance_info.image_source"), "{valid}");
-            inspects(&rest, &agent, &node).await?;
-            cleans(&rest, &agent, &node).await?;
-            let image = folder.path().join("os.raw");
-            fs::write(&image, vec![0x5a; 1 << 20])?;
-            let digest = hex::encode(Sha256::digest(fs::read(&image)?));
-            deploys(&rest, &agent, &node, (&format!("file://{}", image.display()), &digest)).await?;
-            services(&rest, &agent, &node).await?;
-            undeploys(&rest, &agent, &node).await
+            let lives = async {
+                inspects(&rest, &agent, &node).await?;
+                aborts(&rest, &agent, &node).await?;
+                cleans(&rest, &agent, &node).await?;
+                let image = folder.path().join("os.raw");
+                fs::write(&image, vec![0x5a; 1 << 20])?;
+                let digest = hex::encode(Sha256::digest(fs::read(&image)?));
+                deploys(&rest, &agent, &node, (&format!("file://{}", image.display()), &digest)).await?;
+                services(&rest, &agent, &node).await?;
+                undeploys(&rest, &agent, &node).await
+            };
+            agent.beating(&rest, lives).await
         })
         .unwrap();
 }
@@ -84,7 +88,7 @@ async fn inspects(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
     agent.beat(rest, node).await?;
     let answer = agent.report(rest, node).await?;
     ensure!(!answer.to_string().contains(&agent.token()), "{answer}");
-    rest.reach(node, "manageable").await?;
+    comes_to(rest, node, "manageable").await?;
     let inventory = shown(rest, &format!("nodes/{node}/inventory")).await?;
     ensure!(inventory["inventory"] == report()["inventory"], "{inventory}");
     let ports = shown(rest, &format!("ports?node_uuid={node}")).await?;
@@ -98,14 +102,45 @@ async fn inspects(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
 async fn boots(rest: &Rest<'_>, agent: &StandIn, node: &str, waits: &str) -> Result<()> {
     comes_to(rest, node, waits).await?;
     agent.boot(rest, node).await?;
-    agent.beat(rest, node).await
+    agent.beats_for(node);
+    Ok(())
+}
+
+/// After an abort, which leaves a step of the agent running, the next operation has its own commands alone.
+async fn aborts(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
+    let body = json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": "erase_devices"}]});
+    rest.ask("PUT", &format!("nodes/{node}/states/provision"), Some(body)).await?;
+    comes_to(rest, node, "clean wait").await?;
+    agent.boot(rest, node).await?;
+    agent.run_on();
+    agent.beats_for(node);
+    let until = Instant::now() + WAIT_TIMEOUT;
+    while agent.executed().is_empty() {
+        ensure!(Instant::now() < until, "the step was not sent");
+        sleep(POLL_INTERVAL).await;
+    }
+    rest.provision(node, "abort").await?;
+    comes_to(rest, node, "clean failed").await?;
+    rest.provision(node, "manage").await?;
+    comes_to(rest, node, "manageable").await?;
+    let steps = json!([
+        {"interface": "bios", "step": "apply_configuration", "args": {"settings": [{"name": "boot", "value": "uefi"}]}},
+        {"interface": "deploy", "step": "erase_devices_metadata"},
+    ]);
+    let body = json!({"target": "clean", "clean_steps": steps});
+    rest.ask("PUT", &format!("nodes/{node}/states/provision"), Some(body)).await?;
+    boots(rest, agent, node, "clean wait").await?;
+    comes_to(rest, node, "manageable").await?;
+    ensure!(agent.executed() == ["deploy.erase_devices", "deploy.erase_devices_metadata"], "{:?}", agent.executed());
+    Ok(())
 }
 
 async fn cleans(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
     rest.provision(node, "provide").await?;
     boots(rest, agent, node, "clean wait").await?;
-    rest.reach(node, "available").await?;
-    ensure!(agent.executed() == ["deploy.erase_devices_metadata"], "{:?}", agent.executed());
+    comes_to(rest, node, "available").await?;
+    let steps = agent.executed();
+    ensure!(steps.last().is_some_and(|step| step == "deploy.erase_devices_metadata") && steps.len() == 3, "{steps:?}");
     Ok(())
 }
 
@@ -122,8 +157,8 @@ async fn deploys(rest: &Rest<'_>, agent: &StandIn, node: &str, (url, digest): (&
     comes_to(rest, node, "wait call-back").await?;
     agent.boot(rest, node).await?;
     refusals(rest, agent, node).await?;
-    agent.beat(rest, node).await?;
-    rest.reach(node, "active").await?;
+    agent.beats_for(node);
+    comes_to(rest, node, "active").await?;
     ensure!(agent.image() == digest, "it did not download the image");
     ensure!(agent.executed().last().is_some_and(|step| step == "deploy.write_image"), "{:?}", agent.executed());
     let active = shown(rest, &path).await?;
@@ -158,7 +193,7 @@ async fn services(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
     let body = json!({"target": "service", "service_steps": steps});
     rest.ask("PUT", &format!("nodes/{node}/states/provision"), Some(body)).await?;
     boots(rest, agent, node, "service wait").await?;
-    rest.reach(node, "active").await?;
+    comes_to(rest, node, "active").await?;
     ensure!(agent.executed().last().is_some_and(|step| step == "deploy.burnin_cpu"), "{:?}", agent.executed());
     let bios = shown(rest, &format!("nodes/{node}/bios")).await?;
     ensure!(bios["bios"][0]["name"] == "virtualization" && bios["bios"][0]["value"] == "off", "{bios}");
@@ -168,9 +203,9 @@ async fn services(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
 async fn undeploys(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
     rest.provision(node, "deleted").await?;
     boots(rest, agent, node, "clean wait").await?;
-    rest.reach(node, "available").await?;
+    comes_to(rest, node, "available").await?;
     let steps = agent.executed();
-    ensure!(steps.last().is_some_and(|step| step == "deploy.erase_devices_metadata") && steps.len() == 4, "{steps:?}");
+    ensure!(steps.last().is_some_and(|step| step == "deploy.erase_devices_metadata") && steps.len() == 6, "{steps:?}");
     let free = shown(rest, &format!("nodes/{node}")).await?;
     ensure!(free["power_state"] == "power off" && free["instance_info"] == json!({}), "{free}");
     Ok(())
@@ -186,7 +221,7 @@ fn an_api_that_passes_no_calls_of_agents_on_has_no_stand_ins_and_one_that_passes
                 let (rest, agent) = (Rest::new(fleet.mesh())?, StandIn::start().await?);
                 let node = enrol(&rest, "f1").await?;
                 rest.provision(&node, "manage").await?;
-                rest.reach(&node, "manageable").await?;
+                comes_to(&rest, &node, "manageable").await?;
                 rest.provision(&node, "provide").await?;
                 comes_to(&rest, &node, "clean wait").await?;
                 let found = if lookup == 200 { agent.boot(&rest, &node).await.map(drop) } else { Ok(()) };
