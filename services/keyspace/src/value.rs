@@ -7,6 +7,7 @@ mod firmware;
 mod ipmi;
 mod mesh;
 mod node;
+mod operation;
 mod rack;
 mod request;
 mod sealed;
@@ -29,9 +30,10 @@ pub use mesh::{
     RevokedCertificate, Session, StoredRing,
 };
 pub use node::{
-    Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, IronicRamdisk, Life, Login, Operation, PastBoot,
-    Port, RawData, Redfish, Transport, Trust,
+    Bmc, ConfigDrive, Deployment, History, Holder, Inspection, Intent, IronicRamdisk, Life, Login, PastBoot, Port,
+    RawData, Redfish, Transport, Trust,
 };
+pub use operation::Operation;
 pub use rack::{Network, Rack, UnknownMac};
 pub use request::Request;
 pub use sealed::{KeyState, Sealed};

@@ -302,7 +302,7 @@ impl Registry {
         let operation = record.operation.as_ref().map(|read| &read.value);
         let generation = record.life.value.generation;
         let agent = record.agent.as_ref().filter(|agent| agent.generation == generation && agent.reboots);
-        let boot = record.boot.as_ref();
+        let boot = record.boot.as_ref().map(|boot| &boot.value);
         let rebooting = agent.zip(operation).map(|(agent, work)| work.made_before_reboot(boot, agent.reaches));
         let mut moved = transition(&record.life.value, operation, asked, rebooting, failure, id, clock::now())?;
         if moved.take_facts {
