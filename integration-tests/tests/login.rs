@@ -113,6 +113,7 @@ fn operators_log_in_at_an_openid_provider_and_use_the_mesh_with_its_tokens() {
         set("issuer", &provider.issuer()),
         set("audience", AUDIENCE),
         set(&format!("role_names.{ADMINS}"), "admin"),
+        set("role_names.reader", "reader"),
         set("fleet_wide", "true"),
         set("grpc", "true"),
     ];

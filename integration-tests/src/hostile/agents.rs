@@ -206,7 +206,7 @@ pub async fn call(segment: &Segment, from: From, path: &str, fields: &str, body:
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let method = if body.is_empty() { "GET" } else { "POST" };
     let request = format!(
-        "{method} /v1/{path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-OpenStack-Ironic-API-Version: 1.115\r\n\
+        "{method} /v1/{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-OpenStack-Ironic-API-Version: 1.115\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n{fields}\r\n{body}",
         body.len()
     );

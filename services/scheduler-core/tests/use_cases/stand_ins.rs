@@ -95,7 +95,11 @@ async fn a_rebooting_step_after_simulated_ones_is_not_executed_again() {
     let lab = Lab::up().await;
     lab.leaves.set(|script| script.agent = Agent::Mute);
     let node = node(&lab, 1, State::Manageable).await;
-    let steps = [step("deploy", "erase_devices"), step("raid", "delete_configuration"), step("deploy", "erase_pstore")];
+    let steps = [
+        step("deploy", "erase_devices"),
+        step("raid", "delete_configuration"),
+        step("deploy", "erase_devices_metadata"),
+    ];
     lab.ask_with(node, Verb::Clean, "", &steps).await.unwrap();
     lab.comes_to(node, "clean wait").await;
     let mut record = lab.record(node);

@@ -369,8 +369,8 @@ mod tests {
             (growing, 1 << 20, 47),
             (growing, 64 << 20, 2063),
             (reserved, 1 << 10, 15),
-            (reserved, 1 << 20, 16),
-            (reserved, 64 << 20, 79),
+            (reserved, 1 << 20, 19),
+            (reserved, 64 << 20, 271),
         ] {
             assert_eq!((pace.allows_until(begun, received) - begun).as_secs(), seconds, "{pace:?} {received}");
         }
@@ -421,7 +421,7 @@ mod tests {
         for (sender, body, is_read) in [
             (ann, Announced::of(16 * MIB, 2 * MIB, second), true),
             (ann, Announced::of(16 * MIB, MIB, second), true),
-            (ann, Announced::of(64 * MIB, MIB / 2, second), false),
+            (ann, Announced::of(64 * MIB, MIB / 8, second), false),
             (ann, Announced::of(16 * MIB, 16 * MIB, 4 * second), true),
             (ann, Announced::of(16 * MIB, 16 * MIB, 6 * second), false),
             (ann, Announced::silent(64 * MIB), false),
