@@ -113,10 +113,7 @@ impl Provider {
             trust = Trust::Ca(Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?);
         }
         let client = Outbound::new(&OutboundConfig::default())?.client(Purpose::Login, &trust)?;
-        let (status, body) = exchange(&client, OutboundRequest::get(&url)?).await?;
-        if is_away(status) {
-            return Err(LoginError::Away(status));
-        }
+        let (status, body) = present(exchange(&client, OutboundRequest::get(&url)?).await?)?;
         if status != 200 {
             let (issuer, why) = (config.issuer.clone(), format!("the status {status}"));
             return Err(LoginError::NotAProvider { issuer, url, why });
@@ -144,10 +141,9 @@ impl Provider {
             issuer: self.config.issuer.clone(),
             missing: "device_authorization_endpoint",
         })?;
-        let (status, body) = self.post(endpoint, &[("scope", &self.config.scopes)]).await?;
+        let (status, body) = present(self.post(endpoint, &[("scope", &self.config.scopes)]).await?)?;
         match status {
             200 => DeviceAuthorization::read(&body),
-            status if is_away(status) => Err(LoginError::Away(status)),
             status => Err(LoginError::Refused(OAuthError::read(&body).shown(status))),
         }
     }
@@ -181,12 +177,9 @@ impl Provider {
     /// [`LoginError`] if the provider cannot be reached, or answers otherwise than it should.
     pub(crate) async fn refresh(&self, refresh_token: &SecretToken) -> Result<Refreshed, LoginError> {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.reveal())];
-        let (status, body) = self.post(&self.metadata.token_endpoint, &fields).await?;
+        let (status, body) = present(self.post(&self.metadata.token_endpoint, &fields).await?)?;
         if status == 200 {
             return Tokens::read(&body, Some(refresh_token), clock::now()).map(Refreshed::Tokens);
-        }
-        if is_away(status) {
-            return Err(LoginError::Away(status));
         }
         let error = OAuthError::read(&body);
         match error.error.as_str() {
@@ -213,6 +206,11 @@ impl Provider {
             _ => Err(LoginError::Refused(error.shown(status))),
         }
     }
+}
+
+/// Returns the response of a provider that is not overloaded or restarting.
+fn present((status, body): (u16, Vec<u8>)) -> Result<(u16, Vec<u8>), LoginError> {
+    if is_away(status) { Err(LoginError::Away(status)) } else { Ok((status, body)) }
 }
 
 async fn exchange(client: &OutboundClient, request: OutboundRequest) -> Result<(u16, Vec<u8>), OutboundError> {
