@@ -98,6 +98,11 @@ async fn inspects(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
     Ok(())
 }
 
+/// Begins an operation with steps.
+async fn begins(rest: &Rest<'_>, node: &str, body: Value) -> Result<()> {
+    rest.ask("PUT", &format!("nodes/{node}/states/provision"), Some(body)).await.map(drop)
+}
+
 /// The stand-in boots for the operation that waits in this state, and is heard.
 async fn boots(rest: &Rest<'_>, agent: &StandIn, node: &str, waits: &str) -> Result<()> {
     comes_to(rest, node, waits).await?;
@@ -108,8 +113,8 @@ async fn boots(rest: &Rest<'_>, agent: &StandIn, node: &str, waits: &str) -> Res
 
 /// After an abort, which leaves a step of the agent running, the next operation has its own commands alone.
 async fn aborts(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
-    let body = json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": "erase_devices"}]});
-    rest.ask("PUT", &format!("nodes/{node}/states/provision"), Some(body)).await?;
+    begins(rest, node, json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": "erase_devices"}]}))
+        .await?;
     comes_to(rest, node, "clean wait").await?;
     agent.boot(rest, node).await?;
     agent.run_on();
@@ -127,8 +132,7 @@ async fn aborts(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
         {"interface": "bios", "step": "apply_configuration", "args": {"settings": [{"name": "boot", "value": "uefi"}]}},
         {"interface": "deploy", "step": "erase_devices_metadata"},
     ]);
-    let body = json!({"target": "clean", "clean_steps": steps});
-    rest.ask("PUT", &format!("nodes/{node}/states/provision"), Some(body)).await?;
+    begins(rest, node, json!({"target": "clean", "clean_steps": steps})).await?;
     boots(rest, agent, node, "clean wait").await?;
     comes_to(rest, node, "manageable").await?;
     ensure!(agent.executed() == ["deploy.erase_devices", "deploy.erase_devices_metadata"], "{:?}", agent.executed());
@@ -190,8 +194,7 @@ async fn services(rest: &Rest<'_>, agent: &StandIn, node: &str) -> Result<()> {
         {"interface": "deploy", "step": "burnin_cpu"},
         {"interface": "bios", "step": "apply_configuration", "args": settings},
     ]);
-    let body = json!({"target": "service", "service_steps": steps});
-    rest.ask("PUT", &format!("nodes/{node}/states/provision"), Some(body)).await?;
+    begins(rest, node, json!({"target": "service", "service_steps": steps})).await?;
     boots(rest, agent, node, "service wait").await?;
     comes_to(rest, node, "active").await?;
     ensure!(agent.executed().last().is_some_and(|step| step == "deploy.burnin_cpu"), "{:?}", agent.executed());
@@ -224,8 +227,9 @@ fn an_api_that_passes_no_calls_of_agents_on_has_no_stand_ins_and_one_that_passes
                 comes_to(&rest, &node, "manageable").await?;
                 rest.provision(&node, "provide").await?;
                 comes_to(&rest, &node, "clean wait").await?;
-                let found = if lookup == 200 { agent.boot(&rest, &node).await.map(drop) } else { Ok(()) };
-                found?;
+                if lookup == 200 {
+                    agent.boot(&rest, &node).await?;
+                }
                 let status = rest.status("GET", &format!("lookup?node_uuid={node}"), None).await?;
                 ensure!(status == lookup, "{setting}: {status}");
                 let status = rest.status("POST", &format!("heartbeat/{node}"), Some(agent.heartbeat())).await?;
