@@ -138,7 +138,6 @@ pub async fn join_with(
     let view = Box::pin(open(&wait, &store, &prefixes, &file)).await?;
     // Before anything is served.
     revocations::add(&view, kit.tls.revocations());
-    kit.host.spawn(revocations::follow(view.clone(), kit.tls.revocations().clone(), kit.host.clone()));
     let sealer = Sealer::from_file(&common.sealing_keys, service, &common.rack, RackNames::View(view.clone()))?;
     kit.host.spawn(follow_keys(sealer.clone(), kit.host.clone()));
     let config = MemberConfig { service, scope, endpoints, safety, sealer: Some(sealer.clone()) };

@@ -15,7 +15,7 @@ use service_kit::{Host, Kit, status, tls::Tls};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{death_proof::DataDirLock, mesh::Mesh};
+use crate::{death_proof::DataDirLock, mesh::Mesh, revocations};
 
 /// Pause between two attempts to use certificates that changed.
 const RENEWAL_RETRY_DELAY: Duration = Duration::from_secs(2);
@@ -25,8 +25,8 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// does nothing any more must not keep its nodes.
 const MAX_MISSED_BEATS: u32 = 60;
 
-/// What runs on the thread: the watch that feeds the view, [`Mesh::live`], and the renewal of their certificates. Each is an
-/// ordinary async function.
+/// What runs on the thread: the watch that feeds the view, the revocations that it tells, [`Mesh::live`], and the renewal of
+/// their certificates. Each is an ordinary async function.
 pub(crate) struct MembershipThread {
     pub(crate) kit: Kit,
     /// The certificates for etcd.
@@ -98,6 +98,8 @@ impl MembershipThread {
             }
         };
         kit.host.spawn(renew(kit.clone(), etcd, store.clone(), changes));
+        // Beside the view, so that a change of the view wakes no other thread where nothing else waits for it.
+        kit.host.spawn(revocations::follow(mesh.view().clone(), kit.tls.revocations().clone(), kit.host.clone()));
         let (left, followed) = (CancellationToken::new(), CancellationToken::new());
         let (view, watched, end) = (mesh.view().clone(), store.clone(), left.clone().cancelled_owned());
         let saved = followed.clone().drop_guard();
