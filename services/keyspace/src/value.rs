@@ -4,6 +4,7 @@ mod boot;
 mod driver_info;
 mod extra_fields;
 mod firmware;
+mod host;
 mod ipmi;
 mod mesh;
 mod node;
@@ -24,6 +25,7 @@ pub use extra_fields::{
 };
 pub(crate) use extra_fields::{sealed, sealed_value};
 pub use firmware::{Bios, BiosSetting, FirmwareSeen};
+pub use host::{Host, HostRack, JoinToken, Mark, TokenUse};
 pub use ipmi::{CipherSuite, Ipmi, IpmiPrivilege, UnknownPrivilege};
 pub use mesh::{
     Ack, Broken, Claim, Dead, Election, Incarnation, Journal, JournalEntry, Member, Outcome, RestoredBackup,

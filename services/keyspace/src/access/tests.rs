@@ -11,6 +11,8 @@ fn rack(number: u128) -> RackId {
 const KEYS: &[(&str, &str, &str)] = &[
     ("dc/incarnation", "pxsi", ""),
     ("dc/revoked-certificate/0a1b", "pxsi", ""),
+    ("dc/host/h1", "", ""),
+    ("dc/join-token/N", "", ""),
     ("dc/rack/R", "pxsi", ""),
     ("dc/rack/00000000-0000-0000-0000-000000000002", "", ""),
     ("dc/name/rack/r1", "pxsi", ""),

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::value::{
     Ack, AgentSeen, AllocationSpec, Bios, BootDecision, ChassisSpec, Claim, Dead, Delivered, DeployTemplateSpec,
-    Election, FirmwareSeen, History, Holder, Incarnation, InspectionRuleSpec, Intent, Inventory, Journal, Life, Member,
+    Election, FirmwareSeen, History, Holder, Host, Incarnation, InspectionRuleSpec, Intent, Inventory, JoinToken, Journal, Life, Member,
     NodeSpec, Operation, Port, PortgroupSpec, PowerSeen, PxeSeen, Rack, Request, RevokedCertificate, RunbookSpec,
     Sealed, Stamped, StoredRing, UnknownMac, VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
 };
@@ -172,6 +172,20 @@ key_schema! {
         revoked_certificates() -> RevokedCertificate {
         Json, Mesh, writer: "`ironmesh up`, `ironmesh certificate revoke`",
         lease: "no: `ironmesh up` deletes those that have expired", followers: [Power, Pxe, Storage, Inventory]
+    }
+    /// A host: a machine that runs services.
+    Host = "dc/host/{name}": host(name: String) in
+        /// All hosts.
+        hosts() -> Host {
+        Json, Mesh, writer: "the authority; `drain` and `removal`: scheduler-service", lease: "no: deleted when it was removed",
+        followers: []
+    }
+    /// A token with which hosts join.
+    JoinToken = "dc/join-token/{id}": join_token(id: Uuid) in
+        /// All join tokens.
+        join_tokens() -> JoinToken {
+        Json, Mesh, writer: "scheduler-service; its uses: the authority", lease: "no: deleted a day after it expired",
+        followers: []
     }
     /// A rack.
     Rack = "dc/rack/{rack}": rack(rack: RackId) in

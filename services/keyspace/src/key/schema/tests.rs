@@ -28,6 +28,8 @@ fn samples() -> Vec<(String, Parsed)> {
     vec![
         (path(incarnation().path()), Parsed::Incarnation {}),
         (path(revoked_certificate("0a1b").path()), Parsed::RevokedCertificate { serial: text("0a1b") }),
+        (path(host("h1").path()), Parsed::Host { name: text("h1") }),
+        (path(join_token(id).path()), Parsed::JoinToken { id }),
         (path(super::rack(rack).path()), Parsed::Rack { rack }),
         (path(name("rack", "r1").path()), Parsed::Name { kind: text("rack"), name: text("r1") }),
         (path(super::mac(mac).path()), Parsed::Mac { mac }),
