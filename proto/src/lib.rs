@@ -32,5 +32,6 @@ packages! {
     inventory: "ironmesh.inventory.v1", "The inventory-service's contract.";
     agent: "ironmesh.agent.v1", "The API for ironmesh-agent.";
     scheduler: "ironmesh.scheduler.v1", "The API between schedulers.";
+    authority: "ironmesh.authority.v1", "The API of a datacenter's authority.";
     api: "ironmesh.api.v1", "The public API.";
 }
