@@ -71,11 +71,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scheduler-testing",
         ],
     ),
+    ("authority", &["domain", "durable-file", "proto", "keyspace", "service-kit"]),
     ("agent", &["domain", "proto", "service-kit", "wire-config-drive"]),
     ("cli", &["domain", "durable-file", "proto", "service-kit"]),
     (
         "ironmesh",
         &[
+            "authority",
             "domain",
             "durable-file",
             "keyspace",

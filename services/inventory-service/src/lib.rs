@@ -28,7 +28,7 @@ use service_kit::{
     outbound_http::Outbound,
     serve::{self, GrpcListener, Rule, schedulers},
     timeline::Timeline,
-    tls::Identity,
+    tls::{Identity, Realm},
 };
 use tonic::service::Routes;
 
@@ -85,6 +85,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         purpose: ListenerKind::AgentGrpc,
         tls: std::sync::Arc::new(move || tls.server_for_agents()),
         revocations: None,
+        realm: Realm::default(),
         tokens: None,
         routes: Routes::new(AgentServiceServer::new(agent_api::AgentApi { agents: agents.clone() })).prepare(),
         rules: AGENT_RULES.into(),

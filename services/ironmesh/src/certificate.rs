@@ -1,7 +1,5 @@
 //! `ironmesh certificate`: creates, lists, renews and revokes the certificates of the private CAs of an `ironmesh up`.
 
-mod issue;
-mod ledger;
 mod list;
 mod renewal;
 mod select;
@@ -13,6 +11,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use authority::{
+    issue::{self, Authorities, Made, Wanted, Why},
+    ledger::{self, Entry, Issuer, Ledger, Revocation, Subject},
+    realm_file,
+};
 use clap::{Args, Subcommand};
 use domain::time::Timestamp;
 use durable_file::Access;
@@ -21,15 +24,7 @@ use service_kit::{
     tls::{Due, Identity, LIFETIME_DAYS, RevocationReason, Role, Serial, Validity, is_operator_name},
 };
 
-use self::{
-    issue::Authorities,
-    ledger::{Entry, Revocation},
-};
-pub(crate) use self::{
-    issue::{Attempts, Ensured, Made, Wanted, Why, ensure_all},
-    ledger::{Issuer, Ledger, Subject, lock},
-    renewal::Renewal,
-};
+pub(crate) use self::renewal::Renewal;
 use crate::{
     console::{answer, fail, say},
     pem_files::OPERATOR,
@@ -185,17 +180,17 @@ fn show(format: cli::Format, data: &Path) -> Result<()> {
 pub(crate) fn create(data: &Path, name: &str, role: Role, days: u16) -> Result<PathBuf> {
     ensure!(
         is_operator_name(name),
-        "invalid name {name:?}: use at most 64 letters, digits and -_. and none of the words operator, dc, rack, service and default"
+        "invalid name {name:?}: use at most 64 letters, digits and -_. and none of the words operator, dc, rack, service, host, authority and default"
     );
-    let identity = Identity::Operator { name: name.to_owned(), role };
     let folder = data.join("certs");
+    let identity = Identity::Operator { name: name.to_owned(), role }.uri(&realm_file::load(&folder)?);
     let client = data.join("client.toml");
     ensure!(
         folder.join("ca.key").exists() && client.exists(),
         "{} has no private CA; pass the data directory of ironmesh up, or have your own CA sign a certificate \
          with the URI {:?}",
         data.display(),
-        identity.uri()
+        identity
     );
     let own = format!("operator-{name}-{}", role.word());
     let file = Issuer::Mesh.files(&folder, &own).certificate;
@@ -206,7 +201,7 @@ pub(crate) fn create(data: &Path, name: &str, role: Role, days: u16) -> Result<P
         file.display(),
         data.display()
     );
-    let wanted = Wanted { name: own.clone(), issuer: Issuer::Mesh, subject: Subject::Identity(identity.uri()) };
+    let wanted = Wanted { name: own.clone(), issuer: Issuer::Mesh, subject: Subject::Identity(identity) };
     let mut ledger = Ledger::open(&folder)?;
     Authorities::load_or_create(&ledger, &folder)?.issue(&mut ledger, &folder, &wanted, days)?;
     let mut context: toml::Table = fs::read_to_string(&client)?.parse().context("client.toml is invalid")?;

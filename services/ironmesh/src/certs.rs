@@ -10,12 +10,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use authority::{
+    issue::{Attempts, Ensured, Made, Wanted, Why, ensure_all},
+    ledger::{Issuer, Subject, lock},
+    realm_file,
+};
 use domain::service::Service;
 use keyspace::access;
-use service_kit::tls::{Files, Identity};
+use service_kit::tls::{Files, Identity, Realm};
 
 use crate::{
-    certificate::{Attempts, Ensured, Issuer, Made, Subject, Wanted, Why, ensure_all, lock},
     console::say,
     pem_files::{ADMINISTRATOR, OPERATOR, administrator},
 };
@@ -32,6 +36,7 @@ const ETCD_MEMBER: &str = "etcd-member";
 pub(crate) struct Certs {
     pub(crate) folder: PathBuf,
     rack: String,
+    realm: Realm,
     /// Certificate of the operator.
     pub(crate) operator: Files,
     /// Certificate of etcd's administrator, which this process uses.
@@ -60,11 +65,11 @@ impl Certs {
         for service in Service::ALL {
             let rack = if service == Service::Scheduler { "" } else { &self.rack };
             let identity = Identity::Service { service, rack: rack.to_owned() };
-            all.push(wanted(&self.name(service), Issuer::Mesh, Subject::Identity(identity.uri())));
+            all.push(wanted(&self.name(service), Issuer::Mesh, Subject::Identity(identity.uri(&self.realm))));
             let user = Subject::EtcdUser(access::user(service, rack));
             all.push(wanted(&self.name_for_etcd(service), Issuer::Etcd, user));
         }
-        all.push(wanted(OPERATOR, Issuer::Mesh, Subject::Identity(Identity::admin("admin").uri())));
+        all.push(wanted(OPERATOR, Issuer::Mesh, Subject::Identity(Identity::admin("admin").uri(&self.realm))));
         all.push(wanted(ADMINISTRATOR, Issuer::Etcd, Subject::EtcdUser(access::ADMINISTRATOR.to_owned())));
         let hosts = ["127.0.0.1", "localhost", ETCD_PEER].map(str::to_owned);
         all.push(wanted(ETCD_MEMBER, Issuer::Etcd, Subject::Hosts(hosts.into())));
@@ -100,6 +105,7 @@ pub(crate) fn prepare(data: &Path, rack: &str) -> Result<Certs> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let certs = Certs {
         rack: rack.to_owned(),
+        realm: realm_file::load(&folder)?,
         operator: Issuer::Mesh.files(&folder, OPERATOR),
         administrator: administrator(data),
         etcd: Issuer::Etcd.files(&folder, ETCD_MEMBER),

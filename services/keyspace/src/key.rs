@@ -17,10 +17,11 @@ pub use self::{
     schema::{
         Parsed, ack, acks, address, addresses, agent, all_chassis, allocation, allocations, bios, bmc, boot, bulk,
         bulk_drive, bulks, chassis, claim, claims, dead, deads, delivered, deploy_template, deploy_templates, election,
-        firmware, history, host, hosts, image, images, incarnation, inspection_rule, inspection_rules, intent, inventory, join_token, join_tokens, journal,
-        life, mac, member, members, name, node_spec, operation, parse, port, portgroup, portgroups, ports, power, pxe,
-        rack, racks, request, requests, revoked_certificate, revoked_certificates, ring, runbook, runbooks, unknown,
-        unknowns, volume_connector, volume_connectors, volume_target, volume_targets, webhook, webhooks,
+        firmware, history, host, hosts, image, images, incarnation, inspection_rule, inspection_rules, intent,
+        inventory, join_token, join_tokens, journal, life, mac, member, members, name, node_spec, operation, parse,
+        port, portgroup, portgroups, ports, power, pxe, rack, racks, request, requests, revoked_certificate,
+        revoked_certificates, ring, runbook, runbooks, unknown, unknowns, volume_connector, volume_connectors,
+        volume_target, volume_targets, webhook, webhooks,
     },
     template::{About, Argument},
 };

@@ -32,7 +32,7 @@ use scheduler_core::AppState;
 use serde::Serialize;
 use service_kit::{
     Host,
-    tls::{Files, Identity, Tls, dns_name},
+    tls::{Files, Identity, Realm, Tls, dns_name},
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -251,7 +251,7 @@ fn certificates(folder: &TempDir) -> Result<Tls, Failure> {
     let names: Vec<String> = Service::ALL.iter().map(|service| dns_name(*service, "")).collect();
     let mut own = CertificateParams::new(names)?;
     let scheduler = Identity::Service { service: Service::Scheduler, rack: String::new() };
-    own.subject_alt_names.push(SanType::URI(scheduler.uri().try_into()?));
+    own.subject_alt_names.push(SanType::URI(scheduler.uri(&Realm::default()).try_into()?));
     let certificate = own.signed_by(&own_key, &Issuer::from_params(&ca, &ca_key))?;
     let path = |name: &str| folder.path().join(name);
     let files = Files { ca: path("ca.pem"), certificate: path("own.pem"), key: path("own.key") };

@@ -12,7 +12,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-pub use crate::names::{RACK_NAME_RULE, is_rack_name};
+pub use crate::names::{
+    DATACENTER_RULE, HOST_NAME_RULE, RACK_NAME_RULE, TRUST_DOMAIN_RULE, is_datacenter_name, is_host_name, is_rack_name,
+    is_trust_domain,
+};
 use crate::{listener::HttpLimits, tls::Files};
 
 /// Settings common to all services: the `[service]` table.

@@ -47,7 +47,7 @@ pub use self::{
 };
 pub(crate) use self::{grpc_body::GrpcBody, metrics::describe};
 use self::{metrics::Meter, state::ConnectionState, table::Table};
-use crate::tls::{CertificateEnd, Identity, Revocations, Role};
+use crate::tls::{CertificateEnd, Identity, Realm, Revocations, Role};
 
 /// Returns the TLS configuration for the next connection.
 pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
@@ -62,6 +62,8 @@ pub struct Listener {
     /// The revoked certificates of our CA, if peers have such certificates: their connections end when they are revoked or
     /// expire.
     pub revocations: Option<Revocations>,
+    /// The realm of the peers' identities.
+    pub realm: Realm,
     /// Whether a peer without a certificate may prove with each request who it is, where others have certificates.
     pub takes_tokens: bool,
     /// Its limits.
@@ -87,6 +89,7 @@ impl Listener {
             purpose,
             tls: None,
             revocations: None,
+            realm: Realm::default(),
             takes_tokens: false,
             limits,
             budget,
@@ -315,7 +318,10 @@ impl Drop for RequestSlot {
 /// Returns how far an identity is trusted.
 pub(crate) const fn class_of(identity: &Identity) -> Class {
     match identity {
-        Identity::Service { .. } | Identity::Operator { role: Role::Service | Role::Admin, .. } => Class::Privileged,
+        Identity::Service { .. }
+        | Identity::Host { .. }
+        | Identity::Authority
+        | Identity::Operator { role: Role::Service | Role::Admin, .. } => Class::Privileged,
         Identity::Operator { role: Role::Reader | Role::Member, .. } => Class::Ordinary,
     }
 }

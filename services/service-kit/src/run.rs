@@ -218,10 +218,12 @@ impl Kit {
             }
         }
         let (tls, revocations) = (self.tls.clone(), Some(self.tls.revocations().clone()));
+        let realm = tls.realm();
         let listener = GrpcListener {
             name: self.name,
             purpose: ListenerKind::Grpc,
             revocations,
+            realm,
             tls: if bound.tokens.is_some() {
                 Arc::new(move || tls.server_for_tokens())
             } else {

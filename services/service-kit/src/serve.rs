@@ -23,7 +23,7 @@ use crate::{
         self, BodyBudget, Class, GrpcBody, HttpLimits, Listener, ListenerKind, Peer, Refusal, TlsSource, class_of,
     },
     telemetry,
-    tls::{ExpiryReport, Identity, Revocations, Role, Tls, Urgency},
+    tls::{ExpiryReport, Identity, Realm, Revocations, Role, Tls, Urgency},
 };
 
 /// Allows callers to call a method. A method without a rule is denied to all.
@@ -112,6 +112,8 @@ pub struct GrpcListener {
     pub tls: TlsSource,
     /// The revoked certificates of our CA; `None` for a listener for agents, which have certificates of their own.
     pub revocations: Option<Revocations>,
+    /// The realm of the callers' identities.
+    pub realm: Realm,
     /// Verifies the tokens of peers without a certificate; `None` if each peer must have one.
     pub tokens: Option<TokenVerifier>,
     /// The services.
@@ -134,10 +136,12 @@ impl std::fmt::Debug for GrpcListener {
 
 /// Accepts connections until the host stops, then waits for calls in flight.
 pub async fn accept(host: Host, socket: TcpListener, listener: GrpcListener) {
-    let GrpcListener { name: _, purpose, tls, revocations, tokens, routes, rules, rack, limits, budget } = listener;
+    let GrpcListener { name: _, purpose, tls, revocations, realm, tokens, routes, rules, rack, limits, budget } =
+        listener;
     let front = Listener {
         tls: Some(tls),
         revocations,
+        realm,
         takes_tokens: tokens.is_some(),
         ..Listener::new(purpose, &limits, budget)
     };

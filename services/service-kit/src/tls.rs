@@ -12,6 +12,8 @@ mod authority;
 mod expiry;
 mod facts;
 mod identity;
+mod public_key;
+mod realm;
 mod revocation;
 mod serial;
 mod server_trust;
@@ -23,6 +25,8 @@ pub use authority::{AuthorityError, Bearer, CertificateAuthority, Issued, Revoke
 pub use expiry::{ExpiryReport, Urgency};
 pub use facts::CertificateFacts;
 pub use identity::{Identity, Role, UnknownRole, is_operator_name};
+pub use public_key::{CsrError, KeyDigest, PublicKey};
+pub use realm::{InvalidRealm, Realm};
 pub use revocation::{CertificateEnd, RevocationReason, Revocations};
 pub use serial::{ParseSerialError, Serial};
 pub use server_trust::ServerTrust;
@@ -97,6 +101,18 @@ pub fn dns_name(service: Service, rack: &str) -> String {
     format!("{service}.{}.{DNS_SUFFIX}", dns_label(rack))
 }
 
+/// Returns the DNS name in the certificate of a host. No rack is named `host`.
+#[must_use]
+pub fn host_dns_name(name: &str) -> String {
+    format!("{name}.host.{DNS_SUFFIX}")
+}
+
+/// Returns the DNS name in the certificate of a datacenter's authority.
+#[must_use]
+pub fn authority_dns_name() -> String {
+    format!("authority.{DNS_SUFFIX}")
+}
+
 /// Paths of the certificate files of a process.
 #[derive(Debug, Clone)]
 pub struct Files {
@@ -151,6 +167,12 @@ impl Tls {
     #[must_use]
     pub fn revocations(&self) -> &Revocations {
         &self.revocations
+    }
+
+    /// Returns the realm of the own certificate, relative to which the identities of peers are read.
+    #[must_use]
+    pub fn realm(&self) -> Realm {
+        self.current.load().facts.as_ref().map(|facts| facts.realm.clone()).unwrap_or_default()
     }
 
     /// Returns what has to be said about the end of the own certificate, if it is near or past.
@@ -366,7 +388,7 @@ fn certificates(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>
 /// Returns the identity in the first certificate of a PEM file, which is not verified.
 #[must_use]
 pub fn certificate_identity(pem: &[u8]) -> Option<Identity> {
-    Identity::of_certificate(&CertificateDer::from_pem_slice(pem).ok()?)
+    Some(Identity::in_certificate(&CertificateDer::from_pem_slice(pem).ok()?)?.1)
 }
 
 /// Returns the server name that clients verify for a rack's service.

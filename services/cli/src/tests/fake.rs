@@ -21,7 +21,7 @@ use service_kit::{
     listener::{BodyBudget, HttpLimits, ListenerKind},
     serve::{GrpcListener, Rule, accept, operators},
     status::{Failure as Fails, Kind, status},
-    tls::{Bearer, CertificateAuthority, Files, Identity, Tls},
+    tls::{Bearer, CertificateAuthority, Files, Identity, Realm, Tls},
 };
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, service::Routes};
@@ -108,6 +108,7 @@ impl Fake {
             purpose: ListenerKind::Grpc,
             tls,
             revocations: None,
+            realm: Realm::default(),
             tokens,
             routes,
             rules: RULES.into(),

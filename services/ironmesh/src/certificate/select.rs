@@ -19,7 +19,8 @@ fn has_name(entry: &Entry, name: &str) -> bool {
                 || match entry.subject.identity() {
                     Some(Identity::Operator { name: operator, .. }) => operator == name,
                     Some(Identity::Service { service, .. }) => service.name() == name,
-                    None => false,
+                    Some(Identity::Host { name: host }) => host == name,
+                    Some(Identity::Authority) | None => false,
                 }
         }
         Subject::EtcdUser(user) => user == name || user.split('.').next() == Some(name),

@@ -1,7 +1,7 @@
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use domain::{service::Service, time::Timestamp};
-use service_kit::tls::{self, CertificateFacts, Validity, check_files};
+use service_kit::tls::{self, CertificateFacts, Realm, Validity, check_files};
 
 use super::{
     issue::{Attempts, Found, Revoked, Why, find, reason_to_issue},
@@ -63,14 +63,16 @@ fn a_user_is_given_a_certificate_of_a_role_once() {
 #[test]
 fn it_is_decided_whether_a_certificate_is_made() {
     let day = |day: i64| Timestamp::from_millis(1_800_000_000_000 + day * 86_400_000);
-    let operator = Subject::Identity(Identity::admin("ann").uri());
-    let service = Subject::Identity(Identity::Service { service: Service::Power, rack: String::new() }.uri());
+    let operator = Subject::Identity(Identity::admin("ann").uri(&Realm::default()));
+    let service =
+        Subject::Identity(Identity::Service { service: Service::Power, rack: String::new() }.uri(&Realm::default()));
     let found = |subject: &Subject| {
         let Subject::Identity(uri) = subject else { panic!("{subject}") };
         Found::Certificate(CertificateFacts {
             serial: "01".parse().unwrap(),
             validity: Validity { not_before: day(0), not_after: day(90) },
-            identity: Identity::from_uri(uri),
+            identity: Identity::from_uri(uri, &Realm::default()),
+            realm: Realm::default(),
             common_name: None,
             hosts: Vec::new(),
         })
@@ -245,7 +247,7 @@ fn a_certificate_that_could_not_be_issued_is_tried_again_after_a_minute() {
 #[test]
 fn expired_operators_are_not_renewed_unasked_and_a_lifetime_is_kept() {
     let day = |day: i64| Timestamp::from_millis(1_800_000_000_000 + day * 86_400_000);
-    let operator = Subject::Identity(Identity::admin("ann").uri());
+    let operator = Subject::Identity(Identity::admin("ann").uri(&Realm::default()));
     let user = Subject::EtcdUser("root".to_owned());
     for (subject, days, now, is_renewed) in [
         (&operator, 90, 1, false),

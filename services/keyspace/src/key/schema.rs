@@ -25,9 +25,10 @@ use super::{
 };
 use crate::value::{
     Ack, AgentSeen, AllocationSpec, Bios, BootDecision, ChassisSpec, Claim, Dead, Delivered, DeployTemplateSpec,
-    Election, FirmwareSeen, History, Holder, Host, Incarnation, InspectionRuleSpec, Intent, Inventory, JoinToken, Journal, Life, Member,
-    NodeSpec, Operation, Port, PortgroupSpec, PowerSeen, PxeSeen, Rack, Request, RevokedCertificate, RunbookSpec,
-    Sealed, Stamped, StoredRing, UnknownMac, VolumeConnectorSpec, VolumeTargetSpec, WebhookSpec,
+    Election, FirmwareSeen, History, Holder, Host, Incarnation, InspectionRuleSpec, Intent, Inventory, JoinToken,
+    Journal, Life, Member, NodeSpec, Operation, Port, PortgroupSpec, PowerSeen, PxeSeen, Rack, Request,
+    RevokedCertificate, RunbookSpec, Sealed, Stamped, StoredRing, UnknownMac, VolumeConnectorSpec, VolumeTargetSpec,
+    WebhookSpec,
 };
 
 use self::row::packed_or_json;

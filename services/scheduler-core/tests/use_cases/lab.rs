@@ -113,6 +113,7 @@ fn serve(host: &Host, tls: Tls, socket: TcpListener, routes: Routes) {
         name: "test",
         purpose: listener::ListenerKind::Grpc,
         revocations: Some(tls.revocations().clone()),
+        realm: tls.realm(),
         tokens: None,
         tls: Arc::new(move || tls.server()),
         routes,

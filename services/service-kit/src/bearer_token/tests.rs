@@ -16,6 +16,7 @@ use tonic_health::pb::{
 };
 
 use super::*;
+use crate::tls::Realm;
 use crate::{
     Host,
     client::{MeshChannel, anonymous_channel, mesh_channel},
@@ -63,7 +64,7 @@ fn an_operator_of_a_token_is_no_operator_of_a_certificate() {
         let bearer = bearer(name, Role::Admin, 0);
         let Identity::Operator { name: shown, .. } = bearer.identity() else { panic!("{name} is a service") };
         assert!(!crate::tls::is_operator_name(&shown), "{shown}");
-        assert_eq!(Identity::from_uri(&bearer.identity().uri()), None, "{shown}");
+        assert_eq!(Identity::parse(&bearer.identity().uri(&Realm::default())), None, "{shown}");
     }
 }
 
@@ -162,6 +163,7 @@ impl Site {
             name: "test",
             purpose: ListenerKind::Grpc,
             revocations: Some(tls.revocations().clone()),
+            realm: tls.realm(),
             tls: Arc::new(move || if takes_tokens { tls.server_for_tokens() } else { tls.server() }),
             tokens,
             routes: Routes::new(HealthServer::new(Who)),

@@ -185,8 +185,8 @@ async fn drain_refused(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 /// Identifies the peer by its certificate, and counts the connection for it.
 fn peer(accepted: &Accepted, certificate: Option<Vec<u8>>) -> Peer {
     let shared = &accepted.shared;
-    let identity =
-        certificate.as_deref().filter(|_| shared.listener.purpose.has_identities()).and_then(Identity::of_certificate);
+    let certified = certificate.as_deref().filter(|_| shared.listener.purpose.has_identities());
+    let identity = certified.and_then(|certificate| Identity::of_certificate(certificate, &shared.listener.realm));
     let class = identity.as_ref().map_or(Class::Stranger, class_of);
     let has_room = !accepted.is_on_probation || class == Class::Privileged;
     let name: Arc<str> = identity.as_ref().map(Identity::to_string).unwrap_or_default().into();

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use domain::time::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _,
-    RevokedCertParams, SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams,
+    SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use x509_parser::{
@@ -15,7 +15,10 @@ use x509_parser::{
     time::ASN1Time,
 };
 
-use super::{Identity, RevocationReason, Serial, Validity, dns_name, validity};
+use super::{
+    Identity, Realm, RevocationReason, Serial, Validity, authority_dns_name, dns_name, host_dns_name,
+    public_key::PublicKey, validity,
+};
 use crate::clock;
 
 /// A CA cannot be used, or cannot issue a certificate.
@@ -32,6 +35,9 @@ pub enum AuthorityError {
     /// A key or certificate cannot be created.
     #[error("cannot create a key or a certificate")]
     Create(#[source] rcgen::Error),
+    /// A certification request cannot be used.
+    #[error("invalid certification request: {0}")]
+    Request(#[from] super::CsrError),
     /// No random numbers, or no time in the range of certificates.
     #[error("cannot create the serial number or the dates of a certificate; check the clock of this host")]
     Serial,
@@ -86,6 +92,7 @@ pub struct Revoked {
 /// A private CA with its key.
 pub struct CertificateAuthority {
     certificate: String,
+    realm: Realm,
     issuer: Issuer<'static, KeyPair>,
     validity: Validity,
 }
@@ -112,7 +119,7 @@ impl CertificateAuthority {
         let validity = Validity::starting(clock::now(), validity::CA_LIFETIME_DAYS);
         date(&mut params, validity)?;
         let certificate = params.self_signed(&key).map_err(AuthorityError::Create)?.pem();
-        Ok(Self { certificate, issuer: Issuer::new(params, key), validity })
+        Ok(Self { certificate, realm: Realm::default(), issuer: Issuer::new(params, key), validity })
     }
 
     /// Reads a CA from its certificate and its private key (PEM).
@@ -137,7 +144,19 @@ impl CertificateAuthority {
         let validity =
             Validity { not_before: time(parsed.validity().not_before), not_after: time(parsed.validity().not_after) };
         let issuer = Issuer::from_ca_cert_pem(certificate, key).map_err(|why| wrong(&why))?;
-        Ok(Self { certificate: certificate.to_owned(), issuer, validity })
+        Ok(Self { certificate: certificate.to_owned(), realm: Realm::default(), issuer, validity })
+    }
+
+    /// Returns the CA of a realm: it issues identities of that realm only.
+    #[must_use]
+    pub fn in_realm(self, realm: Realm) -> Self {
+        Self { realm, ..self }
+    }
+
+    /// Returns the realm of the identities that it issues.
+    #[must_use]
+    pub fn realm(&self) -> &Realm {
+        &self.realm
     }
 
     /// Returns from when until when the CA is valid.
@@ -173,12 +192,30 @@ impl CertificateAuthority {
     /// [`AuthorityError::Create`].
     pub fn issue_for(&self, bearer: Bearer<'_>, validity: Validity) -> Result<Issued, AuthorityError> {
         let key = KeyPair::generate().map_err(AuthorityError::Create)?;
-        let mut params = params(bearer)?;
+        Ok(Issued { certificate: self.certify(&key, bearer, validity)?, key: key.serialize_pem() })
+    }
+
+    /// Signs a certificate (PEM) for a key that its bearer keeps. Of the certification request (RFC 2986, DER) only the
+    /// public key is used, and the signature by which the sender proves that it has the private key. Names and usages
+    /// follow from the bearer, the dates are as with [`Self::issue_for`].
+    ///
+    /// # Errors
+    /// [`AuthorityError::Request`] if the request or its key cannot be used; those of [`Self::issue_for`].
+    pub fn sign(&self, csr: &[u8], bearer: Bearer<'_>, validity: Validity) -> Result<String, AuthorityError> {
+        self.certify(PublicKey::of_csr(csr)?.key(), bearer, validity)
+    }
+
+    fn certify(
+        &self,
+        key: &impl PublicKeyData,
+        bearer: Bearer<'_>,
+        validity: Validity,
+    ) -> Result<String, AuthorityError> {
+        let mut params = params(&self.realm, bearer)?;
         // The verifier finds the right CA by it if the CA was replaced by one of the same name (RFC 5280 §4.2.1.1).
         params.use_authority_key_identifier_extension = true;
         date(&mut params, Validity { not_after: validity.not_after.min(self.validity.not_after), ..validity })?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Create)?;
-        Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
+        Ok(params.signed_by(key, &self.issuer).map_err(AuthorityError::Create)?.pem())
     }
 
     /// Signs a list of all certificates that are revoked (PEM), for servers that are not ours, such as etcd. It stays valid
@@ -254,7 +291,7 @@ fn date(params: &mut CertificateParams, validity: Validity) -> Result<(), Author
     Ok(())
 }
 
-fn params(bearer: Bearer<'_>) -> Result<CertificateParams, AuthorityError> {
+fn params(realm: &Realm, bearer: Bearer<'_>) -> Result<CertificateParams, AuthorityError> {
     let (server, client) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
     let mut params = CertificateParams::default();
     // Without a common name, which would be the name of a user for etcd.
@@ -263,9 +300,15 @@ fn params(bearer: Bearer<'_>) -> Result<CertificateParams, AuthorityError> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     (params.subject_alt_names, params.extended_key_usages) = match bearer {
         Bearer::Mesh(identity @ Identity::Service { service, rack }) => {
-            (vec![uri(identity)?, host(&dns_name(*service, rack))?], vec![server, client])
+            (vec![uri(identity, realm)?, host(&dns_name(*service, rack))?], vec![server, client])
         }
-        Bearer::Mesh(identity @ Identity::Operator { .. }) => (vec![uri(identity)?], vec![client]),
+        Bearer::Mesh(identity @ Identity::Host { name }) => {
+            (vec![uri(identity, realm)?, host(&host_dns_name(name))?], vec![server, client])
+        }
+        Bearer::Mesh(identity @ Identity::Authority) => {
+            (vec![uri(identity, realm)?, host(&authority_dns_name())?], vec![server, client])
+        }
+        Bearer::Mesh(identity @ Identity::Operator { .. }) => (vec![uri(identity, realm)?], vec![client]),
         Bearer::EtcdUser(user) => {
             params.distinguished_name.push(DnType::CommonName, user);
             (Vec::new(), vec![client])
@@ -275,8 +318,8 @@ fn params(bearer: Bearer<'_>) -> Result<CertificateParams, AuthorityError> {
     Ok(params)
 }
 
-fn uri(identity: &Identity) -> Result<SanType, AuthorityError> {
-    let name = identity.uri();
+fn uri(identity: &Identity, realm: &Realm) -> Result<SanType, AuthorityError> {
+    let name = identity.uri(realm);
     let uri = name.as_str().try_into().map_err(|source| AuthorityError::Name { name: name.clone(), source })?;
     Ok(SanType::URI(uri))
 }
@@ -290,132 +333,4 @@ fn host(name: &str) -> Result<SanType, AuthorityError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::service::Service;
-    use x509_parser::{pem::parse_x509_pem, prelude::GeneralName};
-
-    use super::*;
-    use crate::tls::Role;
-
-    fn text(name: &GeneralName<'_>) -> String {
-        if let GeneralName::URI(name) | GeneralName::DNSName(name) = name {
-            return (*name).to_owned();
-        }
-        let GeneralName::IPAddress(bytes) = name else { panic!("{name:?}") };
-        bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(".")
-    }
-
-    #[test]
-    fn a_certificate_has_the_usages_and_names_of_its_bearer_and_no_common_name() {
-        let ca = CertificateAuthority::create("CA of a test").unwrap();
-        let service = |service, rack: &str| Identity::Service { service, rack: rack.to_owned() };
-        let operator = |role| Identity::Operator { name: "ann".to_owned(), role };
-        let (pxe, scheduler) = (service(Service::Pxe, "r1"), service(Service::Scheduler, ""));
-        let (reader, admin) = (operator(Role::Reader), operator(Role::Admin));
-        for (bearer, is_server, names) in [
-            (
-                Bearer::Mesh(&pxe),
-                true,
-                vec!["spiffe://ironmesh/dc/default/rack/r1/service/pxe-service", "pxe-service.r1.ironmesh.internal"],
-            ),
-            (
-                Bearer::Mesh(&scheduler),
-                true,
-                vec![
-                    "spiffe://ironmesh/dc/default/rack/default/service/scheduler-service",
-                    "scheduler-service.default.ironmesh.internal",
-                ],
-            ),
-            (Bearer::Mesh(&reader), false, vec!["spiffe://ironmesh/dc/default/operator/ann/reader"]),
-            (Bearer::Mesh(&admin), false, vec!["spiffe://ironmesh/dc/default/operator/ann/admin"]),
-            (Bearer::Host(&["localhost"]), true, vec!["localhost"]),
-            (Bearer::Host(&["10.0.0.1", "etcd-1.example"]), true, vec!["10.0.0.1", "etcd-1.example"]),
-        ] {
-            let issued = ca.issue(bearer).unwrap();
-            let (_, pem) = parse_x509_pem(issued.certificate.as_bytes()).unwrap();
-            let certificate = pem.parse_x509().unwrap();
-            let usage = certificate.extended_key_usage().unwrap().unwrap().value;
-            assert_eq!((usage.server_auth, usage.client_auth), (is_server, true), "{bearer:?}");
-            assert_eq!(certificate.subject().iter_common_name().count(), 0, "{bearer:?}");
-            let found = certificate.subject_alternative_name().unwrap().unwrap().value.general_names.iter();
-            let found: Vec<_> = found.map(text).collect();
-            assert_eq!(found, names, "{bearer:?}");
-        }
-    }
-
-    #[test]
-    fn a_certificate_for_etcd_has_the_user_as_its_common_name_and_no_identity() {
-        let ca = CertificateAuthority::create("CA of a test").unwrap();
-        let issued = ca.issue(Bearer::EtcdUser("pxe-service.r1")).unwrap();
-        let (_, pem) = parse_x509_pem(issued.certificate.as_bytes()).unwrap();
-        let certificate = pem.parse_x509().unwrap();
-        let names: Vec<_> = certificate.subject().iter_common_name().map(|name| name.as_str().unwrap()).collect();
-        assert_eq!(names, ["pxe-service.r1"]);
-        assert!(certificate.subject_alternative_name().unwrap().is_none());
-        let usage = certificate.extended_key_usage().unwrap().unwrap().value;
-        assert!(usage.client_auth && !usage.server_auth);
-        assert_eq!(Identity::of_certificate(&pem.contents), None);
-    }
-
-    #[test]
-    fn certificates_are_valid_for_90_days_or_less_and_a_ca_for_ten_years() {
-        use crate::tls::CertificateFacts;
-        let ca = CertificateAuthority::create("CA of a test").unwrap();
-        let now = clock::now();
-        let days = |pem: &str| {
-            let validity = CertificateFacts::of_pem(pem.as_bytes()).unwrap().validity;
-            assert!(validity.not_before < now, "it is backdated");
-            (validity.left(now).as_secs() + 60) / 86_400
-        };
-        assert_eq!(days(ca.certificate()), 3650);
-        let ann = Identity::admin("ann");
-        let power = Identity::Service { service: Service::Power, rack: String::new() };
-        for bearer in [Bearer::Mesh(&ann), Bearer::Mesh(&power), Bearer::Host(&["h"]), Bearer::EtcdUser("root")] {
-            assert_eq!(days(&ca.issue(bearer).unwrap().certificate), 90, "{bearer:?}");
-            for (asked, given) in [(1, 1), (30, 30), (90, 90), (3649, 3649), (5000, 3650)] {
-                let issued = ca.issue_for(bearer, Validity::starting(now, asked)).unwrap();
-                assert_eq!(days(&issued.certificate), given, "{bearer:?}, not longer than the CA");
-                let (_, pem) = parse_x509_pem(issued.certificate.as_bytes()).unwrap();
-                let certificate = pem.parse_x509().unwrap();
-                assert!((15..=17).contains(&certificate.raw_serial().len()), "128 bits");
-            }
-        }
-    }
-
-    #[test]
-    fn a_revocation_list_has_all_serial_numbers_with_their_reasons() {
-        let ca = CertificateAuthority::create("CA of a test").unwrap();
-        let now = clock::now();
-        for reasons in [&[][..], &[RevocationReason::Unspecified], &RevocationReason::ALL] {
-            let revoked = |(number, reason): (usize, &RevocationReason)| Revoked {
-                serial: Serial::new(&[0x80, u8::try_from(number).unwrap()]),
-                at: now,
-                reason: *reason,
-            };
-            let revoked: Vec<_> = reasons.iter().enumerate().map(revoked).collect();
-            let list = ca.revocation_list(&revoked, now).unwrap();
-            let pem_text = list.clone().into_bytes();
-            let (_, pem) = parse_x509_pem(list.as_bytes()).unwrap();
-            let (_, list) = CertificateRevocationList::from_der(&pem.contents).unwrap();
-            let listed: Vec<_> =
-                list.iter_revoked_certificates().map(|entry| Serial::new(entry.raw_serial())).collect();
-            let expected: Vec<_> = revoked.iter().map(|revoked| revoked.serial.clone()).collect();
-            assert_eq!(listed, expected);
-            assert_eq!(listed_serials(&pem_text), Some(expected.into_iter().collect()));
-            assert_eq!(listed_serials(&pem_text[..pem_text.len() / 2]), None, "cut");
-            let with_reason = list.iter_revoked_certificates().filter(|entry| entry.reason_code().is_some()).count();
-            assert_eq!(with_reason, reasons.len().saturating_sub(1));
-        }
-    }
-
-    #[test]
-    fn a_ca_is_the_same_after_it_was_read_from_its_files() {
-        let ca = CertificateAuthority::create("CA of a test").unwrap();
-        let again = CertificateAuthority::from_pem(ca.certificate(), &ca.key()).unwrap();
-        assert_eq!((again.certificate(), again.key()), (ca.certificate(), ca.key()));
-        assert!(CertificateAuthority::from_pem("no PEM", &ca.key()).is_err());
-        assert!(CertificateAuthority::from_pem(ca.certificate(), "no PEM").is_err());
-        assert!(matches!(ca.issue(Bearer::Host(&["ü"])), Err(AuthorityError::Name { name, .. }) if name == "ü"));
-        assert!(!format!("{ca:?} {:?}", ca.issue(Bearer::Host(&["h"])).unwrap()).contains("PRIVATE"));
-    }
-}
+mod tests;

@@ -61,7 +61,7 @@ impl ExpiryReport {
 
 /// Returns the name by which the CA knows a certificate: that of its file differs on another host.
 fn name_of(certificate: &Path, facts: &CertificateFacts) -> String {
-    let identity = facts.identity.as_ref().map(super::Identity::uri);
+    let identity = facts.identity.as_ref().map(|identity| identity.uri(&facts.realm));
     let file = || certificate.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     identity.or_else(|| facts.common_name.clone()).unwrap_or_else(file)
 }
@@ -109,7 +109,14 @@ mod tests {
 
     fn facts(validity: Validity) -> CertificateFacts {
         let serial = "01".parse().unwrap();
-        CertificateFacts { serial, validity, identity: None, common_name: None, hosts: Vec::new() }
+        CertificateFacts {
+            serial,
+            validity,
+            identity: None,
+            realm: crate::tls::Realm::default(),
+            common_name: None,
+            hosts: Vec::new(),
+        }
     }
 
     #[test]
@@ -117,7 +124,7 @@ mod tests {
         let validity = Validity { not_before: Timestamp::default(), not_after: Timestamp::default() };
         let identity = Identity::admin("ann");
         for (identity, common_name, name) in [
-            (Some(&identity), None, identity.uri()),
+            (Some(&identity), None, identity.uri(&crate::tls::Realm::default())),
             (None, Some("power-service.r1"), "power-service.r1".to_owned()),
             (None, None, "cert".to_owned()),
         ] {

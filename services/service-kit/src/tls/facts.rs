@@ -7,7 +7,7 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use super::{Identity, Serial, Validity};
+use super::{Identity, Realm, Serial, Validity};
 
 /// What a certificate says of itself. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct CertificateFacts {
     pub validity: Validity,
     /// The identity in its only URI.
     pub identity: Option<Identity>,
+    /// The realm of the identity; the default without one.
+    pub realm: Realm,
     /// Its common name, which etcd takes for the name of a user.
     pub common_name: Option<String>,
     /// Its DNS names and IP addresses.
@@ -40,13 +42,15 @@ impl CertificateFacts {
         let validity = certificate.validity();
         let names = certificate.subject_alternative_name().ok().flatten();
         let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+        let (realm, identity) = Identity::in_certificate(der).unzip();
         Some(Self {
             serial: Serial::new(certificate.raw_serial()),
             validity: Validity {
                 not_before: time(validity.not_before.timestamp()),
                 not_after: time(validity.not_after.timestamp()),
             },
-            identity: Identity::of_certificate(der),
+            identity,
+            realm: realm.unwrap_or_default(),
             common_name: common_name.map(str::to_owned),
             hosts: names.iter().filter_map(host).collect(),
         })

@@ -1,11 +1,13 @@
 //! The identity in a certificate, and the role of an operator.
 //!
 //! An identity is a SPIFFE ID (SPIFFE-ID §2), the only URI among the certificate's names. Nothing else in a certificate
-//! authorizes its bearer. There are two forms:
+//! authorizes its bearer. There are four forms, in which the [`Realm`] is `<domain>` and `<dc>`:
 //!
 //! ```text
-//! spiffe://ironmesh/dc/<dc>/rack/<rack>/service/<service>
-//! spiffe://ironmesh/dc/<dc>/operator/<name>/<role>
+//! spiffe://<domain>/dc/<dc>/rack/<rack>/service/<service>
+//! spiffe://<domain>/dc/<dc>/operator/<name>/<role>
+//! spiffe://<domain>/dc/<dc>/host/<name>
+//! spiffe://<domain>/dc/<dc>/authority
 //! ```
 //!
 //! Each variable segment follows a word that says what it is, so that no name can be taken for a thing of another kind.
@@ -18,13 +20,11 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use super::{NAMELESS_RACK, dns_label};
-use crate::names::{is_rack_name, is_reserved};
+use super::{NAMELESS_RACK, Realm, dns_label};
+use crate::names::{is_host_name, is_rack_name, is_reserved};
 
-/// Scheme and trust domain of the URIs in all certificates.
-const URI_PREFIX: &str = "spiffe://ironmesh/";
-/// The name of the datacenter: there is one for each CA.
-const DATACENTER: &str = "default";
+/// Scheme of the URIs in all certificates.
+const SCHEME: &str = "spiffe://";
 /// Maximum length of an operator's name.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -45,6 +45,13 @@ pub enum Identity {
         /// What the operator is authorized to do.
         role: Role,
     },
+    /// A host: the process that supervises its services.
+    Host {
+        /// Name of the host.
+        name: String,
+    },
+    /// The authority of the datacenter, which signs certificates.
+    Authority,
 }
 
 /// The role of an operator. Each role includes the previous ones. The names are those of OpenStack's roles.
@@ -96,6 +103,8 @@ impl fmt::Display for Identity {
             Self::Service { service, rack } => write!(f, "{service} of rack {rack:?}"),
             Self::Operator { name, role: Role::Admin } => write!(f, "operator {name}"),
             Self::Operator { name, role } => write!(f, "operator {name} ({})", role.word()),
+            Self::Host { name } => write!(f, "host {name}"),
+            Self::Authority => f.write_str("the authority"),
         }
     }
 }
@@ -109,22 +118,32 @@ impl Identity {
 
     /// Returns the URI for a certificate.
     #[must_use]
-    pub fn uri(&self) -> String {
+    pub fn uri(&self, realm: &Realm) -> String {
+        let prefix = format!("{SCHEME}{}/dc/{}", realm.trust_domain(), realm.datacenter());
         match self {
-            Self::Service { service, rack } => {
-                format!("{URI_PREFIX}dc/{DATACENTER}/rack/{}/service/{service}", dns_label(rack))
-            }
-            Self::Operator { name, role } => format!("{URI_PREFIX}dc/{DATACENTER}/operator/{name}/{}", role.word()),
+            Self::Service { service, rack } => format!("{prefix}/rack/{}/service/{service}", dns_label(rack)),
+            Self::Operator { name, role } => format!("{prefix}/operator/{name}/{}", role.word()),
+            Self::Host { name } => format!("{prefix}/host/{name}"),
+            Self::Authority => format!("{prefix}/authority"),
         }
     }
 
-    /// Parses the URI of a certificate. Returns `None` if it is not one of ours in every byte: percent-encoding, other
-    /// cases, empty or further segments, queries and fragments are not accepted (SPIFFE-ID §2.1, §2.2).
+    /// Parses the URI of a certificate. Returns `None` if it is not one of this realm in every byte.
     #[must_use]
-    pub fn from_uri(uri: &str) -> Option<Self> {
-        let segments: Vec<_> = uri.strip_prefix(URI_PREFIX)?.split('/').collect();
-        match *segments.as_slice() {
-            ["dc", DATACENTER, "rack", rack, "service", service] => {
+    pub fn from_uri(uri: &str, realm: &Realm) -> Option<Self> {
+        let (found, identity) = Self::parse(uri)?;
+        (found == *realm).then_some(identity)
+    }
+
+    /// Parses the URI of a certificate of any realm. Returns `None` if it is not one of ours in every byte:
+    /// percent-encoding, other cases, empty or further segments, queries and fragments are not accepted (SPIFFE-ID §2.1,
+    /// §2.2).
+    #[must_use]
+    pub fn parse(uri: &str) -> Option<(Realm, Self)> {
+        let segments: Vec<_> = uri.strip_prefix(SCHEME)?.split('/').collect();
+        let [trust_domain, "dc", datacenter, path @ ..] = segments.as_slice() else { return None };
+        let identity = match *path {
+            ["rack", rack, "service", service] => {
                 let service = service.parse().ok()?;
                 let is_nameless = rack == NAMELESS_RACK;
                 // The schedulers serve all racks.
@@ -132,23 +151,33 @@ impl Identity {
                 let rack = if is_nameless { String::new() } else { rack.to_owned() };
                 (is_nameless || has_name).then_some(Self::Service { service, rack })
             }
-            ["dc", DATACENTER, "operator", name, role] => {
+            ["operator", name, role] => {
                 let role = role.parse().ok()?;
                 is_operator_name(name).then(|| Self::Operator { name: name.to_owned(), role })
             }
+            ["host", name] => is_host_name(name).then(|| Self::Host { name: name.to_owned() }),
+            ["authority"] => Some(Self::Authority),
             _ => None,
-        }
+        };
+        Some((Realm::new(trust_domain, datacenter).ok()?, identity?))
     }
 
-    /// Returns the identity in a verified certificate: its only URI. Returns `None` if it has none, another one, or
-    /// several.
+    /// Returns the identity in a verified certificate, relative to a realm: its only URI. Returns `None` if it has none,
+    /// one of another realm, or several.
     #[must_use]
-    pub fn of_certificate(certificate: &[u8]) -> Option<Self> {
+    pub fn of_certificate(certificate: &[u8], realm: &Realm) -> Option<Self> {
+        let (found, identity) = Self::in_certificate(certificate)?;
+        (found == *realm).then_some(identity)
+    }
+
+    /// Returns the identity in a certificate (DER) with its realm.
+    #[must_use]
+    pub fn in_certificate(certificate: &[u8]) -> Option<(Realm, Self)> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let names = &certificate.subject_alternative_name().ok()??.value.general_names;
         let mut uris = names.iter().filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
         let uri = uris.next()?;
-        if uris.next().is_some() { None } else { Self::from_uri(uri) }
+        if uris.next().is_some() { None } else { Self::parse(uri) }
     }
 }
 

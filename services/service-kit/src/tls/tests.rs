@@ -204,6 +204,7 @@ async fn serve_health(host: &Host, tls: &Tls) -> String {
         purpose: ListenerKind::Grpc,
         tls: Arc::new(move || config.server()),
         revocations: Some(tls.revocations().clone()),
+        realm: tls.realm(),
         tokens: None,
         routes: Routes::new(health),
         rules: [].into(),

@@ -10,12 +10,20 @@ fn operator(name: &str, role: Role) -> Identity {
     Identity::Operator { name: name.to_owned(), role }
 }
 
+fn host(name: &str) -> Identity {
+    Identity::Host { name: name.to_owned() }
+}
+
 #[test]
 fn an_identity_reads_back_from_its_uri() {
     let services = Service::ALL.map(|kind| service(kind, ""));
     let operators = Role::ALL.map(|role| operator("ann.b-c_1", role));
-    for identity in services.into_iter().chain(operators).chain([service(Service::Power, "r1")]) {
-        assert_eq!(Identity::from_uri(&identity.uri()), Some(identity));
+    let others = [service(Service::Power, "r1"), host("h1"), Identity::Authority];
+    let fra = Realm::new("example.org", "fra1").unwrap();
+    let cases = services.into_iter().chain(operators).chain(others);
+    for (identity, realm) in cases.flat_map(|identity| [(identity.clone(), Realm::default()), (identity, fra.clone())])
+    {
+        assert_eq!(Identity::from_uri(&identity.uri(&realm), &realm), Some(identity));
     }
 }
 
@@ -25,6 +33,22 @@ fn a_uri_is_an_identity_only_if_every_segment_is_right() {
         ("spiffe://ironmesh/dc/default/rack/r1/service/pxe-service", Some(service(Service::Pxe, "r1"))),
         ("spiffe://ironmesh/dc/default/rack/default/service/pxe-service", Some(service(Service::Pxe, ""))),
         ("spiffe://ironmesh/dc/default/operator/ann/admin", Some(operator("ann", Role::Admin))),
+        ("spiffe://ironmesh/dc/default/host/h1", Some(host("h1"))),
+        ("spiffe://ironmesh/dc/default/authority", Some(Identity::Authority)),
+        // Hosts and the authority.
+        ("spiffe://ironmesh/dc/default/host/", None),
+        ("spiffe://ironmesh/dc/default/host", None),
+        ("spiffe://ironmesh/dc/default/host/H1", None),
+        ("spiffe://ironmesh/dc/default/host/h1.example", None),
+        ("spiffe://ironmesh/dc/default/host/authority", None),
+        ("spiffe://ironmesh/dc/default/host/host", None),
+        ("spiffe://ironmesh/dc/default/host/h1/", None),
+        ("spiffe://ironmesh/dc/default/host/h1/service/power-service", None),
+        ("spiffe://ironmesh/dc/default/authority/", None),
+        ("spiffe://ironmesh/dc/default/authority/h1", None),
+        ("spiffe://ironmesh/dc/other/authority", None),
+        ("spiffe://elsewhere/dc/default/authority", None),
+        ("spiffe://ironmesh/authority", None),
         // A name as a name of another kind.
         ("spiffe://ironmesh/dc/default/rack/operator/service/pxe-service", None),
         ("spiffe://ironmesh/dc/default/rack/service/service/pxe-service", None),
@@ -84,7 +108,7 @@ fn a_uri_is_an_identity_only_if_every_segment_is_right() {
         ("spiffe://ironmesh/dc/default/rack/r1/service/cook", None),
         ("spiffe://ironmesh/dc/default/rack/r1/service/scheduler-service", None),
     ] {
-        assert_eq!(Identity::from_uri(uri), identity, "{uri}");
+        assert_eq!(Identity::from_uri(uri, &Realm::default()), identity, "{uri}");
     }
 }
 
@@ -103,28 +127,33 @@ fn a_certificate_has_the_identity_of_its_only_uri_and_of_nothing_else() {
     let mail = |text: &str| SanType::Rfc822Name(text.try_into().unwrap());
     let (pxe, ann) = (service(Service::Pxe, "r1"), operator("ann", Role::Admin));
     for (case, common_name, names, identity) in [
-        ("one URI", "", vec![uri(&pxe.uri())], Some(pxe.clone())),
-        ("with a DNS name", "", vec![dns("pxe-service.r1"), uri(&pxe.uri())], Some(pxe.clone())),
-        ("another common name", "ann", vec![uri(&pxe.uri())], Some(pxe.clone())),
-        ("a URI as the common name", &ann.uri(), vec![uri(&pxe.uri())], Some(pxe.clone())),
-        ("only the common name", &ann.uri(), vec![dns("ann")], None),
-        ("no names", &ann.uri(), vec![], None),
-        ("a URI as a DNS name", "", vec![dns(&ann.uri())], None),
-        ("a URI as an e-mail address", "", vec![mail(&ann.uri())], None),
-        ("two identities", "", vec![uri(&pxe.uri()), uri(&ann.uri())], None),
-        ("the same one twice", "", vec![uri(&ann.uri()), uri(&ann.uri())], None),
-        ("a foreign URI before", "", vec![uri("https://example.org/"), uri(&ann.uri())], None),
-        ("a foreign URI after", "", vec![uri(&ann.uri()), uri("spiffe://elsewhere/x")], None),
+        ("one URI", "", vec![uri(&pxe.uri(&Realm::default()))], Some(pxe.clone())),
+        ("with a DNS name", "", vec![dns("pxe-service.r1"), uri(&pxe.uri(&Realm::default()))], Some(pxe.clone())),
+        ("another common name", "ann", vec![uri(&pxe.uri(&Realm::default()))], Some(pxe.clone())),
+        (
+            "a URI as the common name",
+            &ann.uri(&Realm::default()),
+            vec![uri(&pxe.uri(&Realm::default()))],
+            Some(pxe.clone()),
+        ),
+        ("only the common name", &ann.uri(&Realm::default()), vec![dns("ann")], None),
+        ("no names", &ann.uri(&Realm::default()), vec![], None),
+        ("a URI as a DNS name", "", vec![dns(&ann.uri(&Realm::default()))], None),
+        ("a URI as an e-mail address", "", vec![mail(&ann.uri(&Realm::default()))], None),
+        ("two identities", "", vec![uri(&pxe.uri(&Realm::default())), uri(&ann.uri(&Realm::default()))], None),
+        ("the same one twice", "", vec![uri(&ann.uri(&Realm::default())), uri(&ann.uri(&Realm::default()))], None),
+        ("a foreign URI before", "", vec![uri("https://example.org/"), uri(&ann.uri(&Realm::default()))], None),
+        ("a foreign URI after", "", vec![uri(&ann.uri(&Realm::default())), uri("spiffe://elsewhere/x")], None),
         ("a foreign URI alone", "", vec![uri("spiffe://elsewhere/x")], None),
     ] {
-        assert_eq!(Identity::of_certificate(&certificate(common_name, names)), identity, "{case}");
+        assert_eq!(Identity::of_certificate(&certificate(common_name, names), &Realm::default()), identity, "{case}");
     }
-    assert_eq!(Identity::of_certificate(b"no certificate"), None);
+    assert_eq!(Identity::of_certificate(b"no certificate", &Realm::default()), None);
 }
 
 #[test]
 fn words_of_the_uri_are_no_names() {
-    for word in ["operator", "dc", "rack", "service", "default"] {
+    for word in ["operator", "dc", "rack", "service", "host", "authority", "default"] {
         assert!(!is_operator_name(word) && !is_operator_name(&word.to_uppercase()), "{word}");
         assert!(!is_rack_name(word), "{word}");
     }

@@ -26,7 +26,7 @@ const RETENTION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Which CA signed a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Issuer {
+pub enum Issuer {
     /// The mesh's CA.
     Mesh,
     /// etcd's CA.
@@ -34,10 +34,11 @@ pub(crate) enum Issuer {
 }
 
 impl Issuer {
-    pub(super) const ALL: [Self; 2] = [Self::Mesh, Self::Etcd];
+    /// All CAs.
+    pub const ALL: [Self; 2] = [Self::Mesh, Self::Etcd];
 
     /// Name of its files, without extension.
-    pub(super) const fn stem(self) -> &'static str {
+    pub const fn stem(self) -> &'static str {
         match self {
             Self::Mesh => "ca",
             Self::Etcd => "etcd-ca",
@@ -45,7 +46,7 @@ impl Issuer {
     }
 
     /// Name of the list of its revoked certificates.
-    pub(crate) const fn revocation_list(self) -> &'static str {
+    pub const fn revocation_list(self) -> &'static str {
         match self {
             Self::Mesh => "crl.pem",
             Self::Etcd => "etcd-crl.pem",
@@ -53,7 +54,7 @@ impl Issuer {
     }
 
     /// Returns the files of a certificate that it signed.
-    pub(crate) fn files(self, folder: &Path, name: &str) -> Files {
+    pub fn files(self, folder: &Path, name: &str) -> Files {
         Files {
             ca: folder.join(format!("{}.pem", self.stem())),
             certificate: folder.join(format!("{name}.pem")),
@@ -65,7 +66,7 @@ impl Issuer {
 /// What a certificate was issued for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Subject {
+pub enum Subject {
     /// A service or an operator of the mesh, by its URI.
     Identity(String),
     /// A user of etcd.
@@ -78,30 +79,38 @@ pub(crate) enum Subject {
 
 impl Subject {
     /// Reads it from a certificate.
-    pub(super) fn of(facts: &CertificateFacts) -> Self {
+    pub fn of(facts: &CertificateFacts) -> Self {
         match (&facts.identity, &facts.common_name) {
-            (Some(identity), _) => Self::Identity(identity.uri()),
+            (Some(identity), _) => Self::Identity(identity.uri(&facts.realm)),
             (None, Some(user)) => Self::EtcdUser(user.clone()),
             (None, None) => Self::Hosts(facts.hosts.clone()),
         }
     }
 
-    pub(super) fn identity(&self) -> Option<Identity> {
-        if let Self::Identity(uri) = self { Identity::from_uri(uri) } else { None }
+    /// Returns the identity that its URI is.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        if let Self::Identity(uri) = self { Some(Identity::parse(uri)?.1) } else { None }
     }
 
-    pub(super) fn is_operator(&self) -> bool {
+    /// Whether it is an operator.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
         matches!(self.identity(), Some(Identity::Operator { .. }))
     }
 
-    pub(super) fn is_administrator(&self) -> bool {
+    /// Whether it is an operator with full rights.
+    #[must_use]
+    pub fn is_administrator(&self) -> bool {
         matches!(self.identity(), Some(Identity::Operator { role: Role::Admin, .. }))
     }
 
     /// Returns what a certificate for it may be used for.
-    pub(super) fn purpose(&self) -> &'static str {
+    pub fn purpose(&self) -> &'static str {
         match (self, self.identity()) {
             (Self::Identity(_), Some(Identity::Operator { .. })) => "operator",
+            (Self::Identity(_), Some(Identity::Host { .. })) => "host",
+            (Self::Identity(_), Some(Identity::Authority)) => "authority",
             (Self::Identity(_), _) => "service",
             (Self::EtcdUser(_), _) => "etcd user",
             (Self::Hosts(_), _) => "etcd member",
@@ -109,10 +118,15 @@ impl Subject {
         }
     }
 
-    pub(super) fn issue(&self, ca: &CertificateAuthority, validity: Validity) -> Result<Issued> {
+    /// Issues a certificate for it, with a key.
+    ///
+    /// # Errors
+    /// It is of another realm or not known, or the CA cannot issue it.
+    pub fn issue(&self, ca: &CertificateAuthority, validity: Validity) -> Result<Issued> {
         let issued = match self {
             Self::Identity(uri) => {
-                let identity = Identity::from_uri(uri).with_context(|| format!("{uri} is no identity of ours"))?;
+                let identity = Identity::from_uri(uri, ca.realm());
+                let identity = identity.with_context(|| format!("{uri} is no identity of {}", ca.realm()))?;
                 ca.issue_for(Bearer::Mesh(&identity), validity)
             }
             Self::EtcdUser(user) => ca.issue_for(Bearer::EtcdUser(user), validity),
@@ -139,45 +153,52 @@ impl fmt::Display for Subject {
 
 /// A revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Revocation {
+pub struct Revocation {
     /// When the certificate was revoked.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
     /// Why.
-    pub(crate) reason: RevocationReason,
+    pub reason: RevocationReason,
 }
 
 /// An issued certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    pub(crate) serial: Serial,
+pub struct Entry {
+    /// Its serial number.
+    pub serial: Serial,
     /// Name of its files, without extension.
-    pub(crate) name: String,
-    pub(crate) issuer: Issuer,
-    pub(crate) subject: Subject,
+    pub name: String,
+    /// The CA that signed it.
+    pub issuer: Issuer,
+    /// What it is for.
+    pub subject: Subject,
     #[serde(flatten)]
-    pub(crate) validity: Validity,
+    /// When it is valid.
+    pub validity: Validity,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) revoked: Option<Revocation>,
+    /// Set if it is revoked.
+    pub revoked: Option<Revocation>,
 }
 
 impl Entry {
     /// Describes an issued certificate.
-    pub(super) fn of(name: &str, issuer: Issuer, facts: &CertificateFacts) -> Self {
+    pub fn of(name: &str, issuer: Issuer, facts: &CertificateFacts) -> Self {
         let (serial, subject) = (facts.serial.clone(), Subject::of(facts));
         Self { serial, name: name.to_owned(), issuer, subject, validity: facts.validity, revoked: None }
     }
 
     /// Whether both are of one certificate. Serial numbers are unique among those of one CA.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         (self.issuer, &self.serial) == (other.issuer, &other.serial)
     }
 
-    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+    /// Whether it has expired.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
         self.validity.due(now) == Due::Expired
     }
 
     /// Whether servers accept it.
-    pub(super) fn is_good(&self, now: Timestamp) -> bool {
+    pub fn is_good(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && !self.is_expired(now)
     }
 }
@@ -190,16 +211,16 @@ struct Content {
 
 /// The record, which other processes cannot change meanwhile.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     folder: PathBuf,
     /// In the order in which they were issued.
-    pub(crate) entries: Vec<Entry>,
+    pub entries: Vec<Entry>,
     _lock: fs::File,
 }
 
 impl Ledger {
     /// Opens the record in a folder of certificates, and adds certificates that are in the folder and not in the record.
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
+    pub fn open(folder: &Path) -> Result<Self> {
         let lock = lock(folder)?;
         let path = folder.join(FILE);
         let restore = |state: &str| {
@@ -258,7 +279,7 @@ impl Ledger {
 
     /// Writes the record. Forgets certificates that expired long ago, but neither those whose files exist nor those of revoked
     /// operators, who would get another certificate.
-    pub(crate) fn save(&mut self) -> Result<()> {
+    pub fn save(&mut self) -> Result<()> {
         let now = service_kit::clock::now();
         let has_files = |entry: &Entry| {
             self.latest(&entry.name).is_some_and(|latest| latest.serial == entry.serial)
@@ -275,25 +296,25 @@ impl Ledger {
     }
 
     /// The last certificate with these files.
-    pub(crate) fn latest(&self, name: &str) -> Option<&Entry> {
+    pub fn latest(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().rfind(|entry| entry.name == name)
     }
 
     /// Whether another certificate has taken the place of this one.
-    pub(crate) fn is_replaced(&self, entry: &Entry) -> bool {
+    pub fn is_replaced(&self, entry: &Entry) -> bool {
         self.latest(&entry.name).is_some_and(|latest| latest.serial != entry.serial)
     }
 
     /// Whether the certificate that a CA issued with this serial number is revoked. The other CA may have one with the same
     /// number.
-    pub(crate) fn is_revoked(&self, issuer: Issuer, serial: &Serial) -> bool {
+    pub fn is_revoked(&self, issuer: Issuer, serial: &Serial) -> bool {
         let mut same = self.entries.iter().filter(|entry| (entry.issuer, &entry.serial) == (issuer, serial));
         same.any(|entry| entry.revoked.is_some())
     }
 }
 
 /// Locks the record in a folder, so that no other process changes it or the files of certificates.
-pub(crate) fn lock(folder: &Path) -> Result<fs::File> {
+pub fn lock(folder: &Path) -> Result<fs::File> {
     let path = folder.join("issued.lock");
     let file = match fs::OpenOptions::new().create_new(true).write(true).open(&path) {
         // It may belong to another user.

@@ -15,7 +15,8 @@ use service_kit::{
     tls::{self, CertificateAuthority, CertificateFacts, Due, Files, LIFETIME_DAYS, Validity, check_files},
 };
 
-use super::ledger::{Entry, Issuer, Ledger, Subject};
+use crate::ledger::{Entry, Issuer, Ledger, Subject};
+use crate::realm_file;
 
 /// A CA that is valid for less than this issues nothing: what it issues would be due at once, again and again.
 const MIN_CA_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,16 +27,18 @@ const RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// A certificate that must exist.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub struct Wanted {
     /// Name of its files, without extension.
-    pub(crate) name: String,
-    pub(crate) issuer: Issuer,
-    pub(crate) subject: Subject,
+    pub name: String,
+    /// The CA that signs it.
+    pub issuer: Issuer,
+    /// What it is for.
+    pub subject: Subject,
 }
 
 /// What the files of a certificate are.
 #[derive(Debug)]
-pub(super) enum Found {
+pub enum Found {
     /// There are none.
     Missing,
     /// They cannot be used; the text says why.
@@ -46,7 +49,7 @@ pub(super) enum Found {
 
 /// Why a certificate is issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Why {
+pub enum Why {
     /// It was missing.
     Missing,
     /// Its files could not be used; the text says why.
@@ -79,7 +82,7 @@ impl std::fmt::Display for Why {
 
 /// What of a certificate is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Revoked {
+pub enum Revoked {
     /// Nothing.
     Nothing,
     /// The certificate that was found.
@@ -102,7 +105,7 @@ impl Revoked {
 
 /// Decides whether a certificate is issued. An operator whose last certificate was revoked never gets another one here:
 /// that takes a decision of an administrator.
-pub(super) fn reason_to_issue(wanted: &Subject, found: &Found, revoked: Revoked, now: Timestamp) -> Option<Why> {
+pub fn reason_to_issue(wanted: &Subject, found: &Found, revoked: Revoked, now: Timestamp) -> Option<Why> {
     if wanted.is_operator() && revoked == Revoked::Latest {
         return None;
     }
@@ -125,26 +128,26 @@ pub(super) fn reason_to_issue(wanted: &Subject, found: &Found, revoked: Revoked,
 }
 
 /// Whether a CA that is valid for so long is warned of.
-pub(super) fn is_ending(left: Duration) -> bool {
+pub fn is_ending(left: Duration) -> bool {
     left < CA_WARNING
 }
 
 /// The CAs of a data directory.
 #[derive(Debug)]
-pub(crate) struct Authorities {
+pub struct Authorities {
     mesh: CertificateAuthority,
     etcd: CertificateAuthority,
 }
 
 impl Authorities {
     /// Reads the CAs, and creates those that do not exist. The record's lock prevents that two processes do it.
-    pub(crate) fn load_or_create(ledger: &Ledger, folder: &Path) -> Result<Self> {
+    pub fn load_or_create(ledger: &Ledger, folder: &Path) -> Result<Self> {
         let of = |issuer| load_or_create(ledger, folder, issuer);
         Ok(Self { mesh: of(Issuer::Mesh)?, etcd: of(Issuer::Etcd)? })
     }
 
     /// Returns what has to be said about CAs that end.
-    pub(crate) fn warnings(&self, folder: &Path, now: Timestamp) -> Vec<String> {
+    pub fn warnings(&self, folder: &Path, now: Timestamp) -> Vec<String> {
         let ending = Issuer::ALL.into_iter().filter(|issuer| is_ending(self.of(*issuer).validity().left(now)));
         ending.map(|issuer| self.end_of(folder, issuer)).collect()
     }
@@ -161,7 +164,7 @@ impl Authorities {
     }
 
     /// When a CA is valid.
-    pub(crate) fn validity(&self, issuer: Issuer) -> Validity {
+    pub fn validity(&self, issuer: Issuer) -> Validity {
         self.of(issuer).validity()
     }
 
@@ -173,7 +176,7 @@ impl Authorities {
     }
 
     /// Issues a certificate and writes it and its key. The record has it first, so that what was issued can be revoked.
-    pub(crate) fn issue(&self, ledger: &mut Ledger, folder: &Path, wanted: &Wanted, days: u16) -> Result<Entry> {
+    pub fn issue(&self, ledger: &mut Ledger, folder: &Path, wanted: &Wanted, days: u16) -> Result<Entry> {
         let Wanted { name, issuer, subject } = wanted;
         let left = self.of(*issuer).validity().left(clock::now());
         ensure!(left >= MIN_CA_LIFE, "{}", self.end_of(folder, *issuer));
@@ -196,7 +199,7 @@ impl Authorities {
 
     /// Writes the lists of revoked certificates that are missing or differ from the record. etcd reads its list in every
     /// handshake.
-    pub(crate) fn write_revocation_lists(&self, ledger: &Ledger, folder: &Path) -> Result<()> {
+    pub fn write_revocation_lists(&self, ledger: &Ledger, folder: &Path) -> Result<()> {
         for issuer in Issuer::ALL {
             let path = folder.join(issuer.revocation_list());
             let entries = ledger.entries.iter().filter(|entry| entry.issuer == issuer);
@@ -250,14 +253,15 @@ fn load_or_create(ledger: &Ledger, folder: &Path, issuer: Issuer) -> Result<Cert
     }
     let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let ca = CertificateAuthority::from_pem(&read(&certificate)?, &read(&key)?);
-    ca.with_context(|| format!("cannot use {} with {}", certificate.display(), key.display()))
+    let ca = ca.with_context(|| format!("cannot use {} with {}", certificate.display(), key.display()))?;
+    Ok(ca.in_realm(realm_file::load(folder)?))
 }
 
 /// Reads the files of a certificate.
 ///
 /// # Errors
 /// They cannot be read now, which says nothing of their content.
-pub(super) fn find(files: &Files) -> Result<Found> {
+pub fn find(files: &Files) -> Result<Found> {
     if !files.certificate.exists() && !files.key.exists() {
         return Ok(Found::Missing);
     }
@@ -276,22 +280,27 @@ fn is_missing(error: &tls::Error) -> bool {
 
 /// A certificate that was issued, and why.
 #[derive(Debug)]
-pub(crate) struct Made {
-    pub(crate) entry: Entry,
-    pub(crate) why: Why,
+pub struct Made {
+    /// Its entry in the record.
+    pub entry: Entry,
+    /// Why it was issued.
+    pub why: Why,
 }
 
 /// The certificates that could not be issued, by name: each is tried once a minute.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Attempts(BTreeMap<String, (Timestamp, String)>);
+pub struct Attempts(BTreeMap<String, (Timestamp, String)>);
 
 impl Attempts {
-    pub(super) fn may_try(&self, name: &str, now: Timestamp) -> bool {
+    /// Returns whether it is time for another attempt.
+    #[must_use]
+    pub fn may_try(&self, name: &str, now: Timestamp) -> bool {
         // A clock that was set back does not prevent it.
         self.0.get(name).is_none_or(|(at, _)| now < *at || now.since(*at) >= RETRY_DELAY)
     }
 
-    pub(super) fn note(&mut self, name: &str, now: Timestamp, failure: Option<String>) {
+    /// Notes the outcome of an attempt.
+    pub fn note(&mut self, name: &str, now: Timestamp, failure: Option<String>) {
         match failure {
             Some(failure) => drop(self.0.insert(name.to_owned(), (now, failure))),
             None => drop(self.0.remove(name)),
@@ -299,7 +308,7 @@ impl Attempts {
     }
 
     /// What failed, if anything did.
-    pub(crate) fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<String> {
         let texts: Vec<_> = self.0.iter().map(|(name, (_, why))| format!("certificate {name}: {why}")).collect();
         if texts.is_empty() { None } else { Some(texts.join("; ")) }
     }
@@ -307,17 +316,18 @@ impl Attempts {
 
 /// What [`ensure_all`] did.
 #[derive(Debug)]
-pub(crate) struct Ensured {
-    pub(crate) made: Vec<Made>,
+pub struct Ensured {
+    /// The certificates that were issued.
+    pub made: Vec<Made>,
     /// A certificate that is required and could not be issued.
-    pub(crate) lacking: Option<anyhow::Error>,
+    pub lacking: Option<anyhow::Error>,
     /// What has to be said about CAs that end.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// Issues those of the wanted certificates that are missing, damaged, due or revoked, and brings the lists of revoked ones up
 /// to date.
-pub(crate) fn ensure_all(folder: &Path, wanted: &[Wanted], attempts: &mut Attempts) -> Result<Ensured> {
+pub fn ensure_all(folder: &Path, wanted: &[Wanted], attempts: &mut Attempts) -> Result<Ensured> {
     let mut ledger = Ledger::open(folder)?;
     let authorities = Authorities::load_or_create(&ledger, folder)?;
     let (mut made, mut lacking) = (Vec::new(), None);
