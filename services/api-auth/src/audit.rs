@@ -120,7 +120,8 @@ async fn record(request: Request, next: Next) -> Response {
     let is_read = READ_RPC_PREFIXES.iter().any(|read| call.starts_with(read));
     let who = match request.extensions().get::<Identity>() {
         Some(Identity::Operator { name, .. }) if !is_read && is_on() => name.clone(),
-        Some(Identity::Operator { .. } | Identity::Service { .. }) | None => return next.run(request).await,
+        Some(Identity::Operator { .. } | Identity::Service { .. } | Identity::Host { .. } | Identity::Authority)
+        | None => return next.run(request).await,
     };
     let (service, call) = (service.to_owned(), call.to_owned());
     // The name of a user may change at the provider, the account does not.

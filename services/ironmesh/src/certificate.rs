@@ -180,7 +180,8 @@ fn show(format: cli::Format, data: &Path) -> Result<()> {
 pub(crate) fn create(data: &Path, name: &str, role: Role, days: u16) -> Result<PathBuf> {
     ensure!(
         is_operator_name(name),
-        "invalid name {name:?}: use at most 64 letters, digits and -_. and none of the words operator, dc, rack, service, host, authority and default"
+        "invalid name {name:?}: use at most 64 letters, digits and -_. and none of the words operator, dc, rack, \
+         service, host, authority and default"
     );
     let folder = data.join("certs");
     let identity = Identity::Operator { name: name.to_owned(), role }.uri(&realm_file::load(&folder)?);
