@@ -4,6 +4,7 @@
 //! write says what it expects to find. Futures are returned, never spawned: the caller owns them.
 
 pub mod access;
+pub mod cluster;
 pub mod collection;
 pub mod key;
 pub mod maintenance;

@@ -12,11 +12,12 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 pub(crate) use self::endpoints::{Endpoint, Endpoints};
 pub use self::{
     change::{Change, Expect, stored_size},
-    connection::{Alarm, ClusterMember, Event, MemberState},
+    connection::{Alarm, ClusterMember, Event, MemberState, RaisedAlarm},
     etcd::Pem,
     kv::{Pair, Versioned},
 };
@@ -64,7 +65,7 @@ impl Store {
     }
 
     /// Uses these members and certificates from now on, for all clones. Requests in flight finish on the old
-    /// connections.
+    /// connections. The member in use stays the same if it is among these.
     ///
     /// # Errors
     /// As [`Self::connect`], or [`Error::Unavailable`] if no member accepts the certificates. The old connections stay
@@ -84,8 +85,28 @@ impl Store {
                 }
             }
         }
+        // All requests of the loop have ended.
+        let endpoints = Arc::into_inner(endpoints).ok_or(Error::Unavailable { doing: "connecting", source: None })?;
         self.endpoints.store(Arc::new(endpoints.in_place_of(&self.endpoints())));
         Ok(())
+    }
+
+    /// The addresses of the members that it uses.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.endpoints().addresses()
+    }
+
+    /// Number of members that it uses, one at a time.
+    #[must_use]
+    pub fn members_count(&self) -> usize {
+        self.endpoints().count()
+    }
+
+    /// Counts how often a member was left because it did not answer, over all lists of members.
+    #[must_use]
+    pub fn departures(&self) -> watch::Receiver<u64> {
+        self.endpoints().departures()
     }
 
     /// A handle of the same store with connections of its own, which the calling runtime drives: a connection is only as

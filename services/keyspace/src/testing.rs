@@ -40,6 +40,7 @@
 mod client;
 pub mod contract;
 mod faults;
+mod members;
 mod memory;
 mod state;
 mod streams;

@@ -33,8 +33,10 @@ pub(crate) trait Connection: Send + Sync {
     fn status(&self) -> Answer<MemberState>;
     /// Returns all members of the cluster.
     fn members(&self) -> Answer<Vec<ClusterMember>>;
+    /// Changes the members of the cluster. Returns the id of the member that was changed.
+    fn change_members(&self, change: MemberChange) -> Answer<u64>;
     /// Returns the alarms that are raised.
-    fn alarms(&self) -> Answer<Vec<Alarm>>;
+    fn alarms(&self) -> Answer<Vec<RaisedAlarm>>;
     /// Starts streaming a snapshot of the member's database.
     fn snapshot(&self) -> Answer<Box<dyn SnapshotStream>>;
     /// Reads users and roles.
@@ -285,7 +287,7 @@ pub(crate) struct SnapshotPiece {
 }
 
 /// What a member of etcd reports about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemberState {
     /// etcd's version.
     pub version: String,
@@ -301,19 +303,54 @@ pub struct MemberState {
     pub size: u64,
     /// Bytes of the database file that are in use.
     pub in_use: u64,
+    /// The term of the consensus protocol; it grows with each election.
+    pub raft_term: u64,
+    /// The last entry of the log that the member knows to be committed.
+    pub raft_index: u64,
+    /// The last entry that it has applied to its store.
+    pub raft_applied: u64,
+    /// Whether it is a learner: it has no vote and serves no clients.
+    pub is_learner: bool,
     /// Errors that it reports.
     pub errors: Vec<String>,
 }
 
 /// A member of the cluster, as etcd's member list has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterMember {
     /// Its id.
     pub id: u64,
-    /// Its name.
+    /// Its name; empty if it has never run.
     pub name: String,
-    /// The client URLs that it advertises.
-    pub urls: Vec<String>,
+    /// The URLs at which the other members reach it.
+    pub peer_urls: Vec<String>,
+    /// The client URLs that it advertises; empty if it has never run.
+    pub client_urls: Vec<String>,
+    /// Whether it is a learner: it has no vote and serves no clients.
+    pub is_learner: bool,
+}
+
+/// A change of the cluster's members. etcd makes one at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MemberChange {
+    /// Adds a member without a vote.
+    AddLearner {
+        /// The URLs at which the other members will reach it.
+        peer_urls: Vec<String>,
+    },
+    /// Gives a learner a vote.
+    Promote(u64),
+    /// Removes a member.
+    Remove(u64),
+    /// Changes the URLs at which the other members reach a member.
+    Update {
+        /// The member.
+        id: u64,
+        /// Its new URLs.
+        peer_urls: Vec<String>,
+    },
+    /// Makes another member the leader. Only the leader accepts this.
+    MoveLeader(u64),
 }
 
 /// An alarm that etcd raised.
@@ -323,4 +360,13 @@ pub enum Alarm {
     NoSpace,
     /// A member found its data damaged.
     Corrupt,
+}
+
+/// An alarm, and the member that raised it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaisedAlarm {
+    /// The member's id.
+    pub member: u64,
+    /// The alarm.
+    pub alarm: Alarm,
 }

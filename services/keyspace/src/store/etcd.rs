@@ -1,12 +1,13 @@
 //! A [`Connection`] to a member of a real etcd.
 
 mod access;
+mod members;
 
 use std::time::Duration;
 
 use etcd_client::{
-    AlarmAction, AlarmType, Certificate, Client, CompareOp, ConnectOptions, EventType, GetOptions, Identity, KeyValue,
-    PutOptions, ResponseHeader, TlsOptions, Txn, TxnOp, TxnOpResponse, WatchOptions,
+    Certificate, Client, CompareOp, ConnectOptions, EventType, GetOptions, Identity, KeyValue, PutOptions,
+    ResponseHeader, TlsOptions, Txn, TxnOp, TxnOpResponse, WatchOptions,
 };
 use futures::future::BoxFuture;
 use tonic::Code;
@@ -14,9 +15,9 @@ use tonic::Code;
 use super::{
     Pair,
     connection::{
-        Alarm, Answer, ClusterMember, Compare, Connection, Content, Event, Failure, Header, Keys, LeasedPair,
-        MemberState, Operation, Range, RangeAnswer, SnapshotPiece, SnapshotStream, Transaction, TransactionAnswer,
-        WatchMessage, WatchStream, Watcher,
+        Answer, ClusterMember, Compare, Connection, Content, Event, Failure, Header, Keys, LeasedPair, MemberChange,
+        MemberState, Operation, RaisedAlarm, Range, RangeAnswer, SnapshotPiece, SnapshotStream, Transaction,
+        TransactionAnswer, WatchMessage, WatchStream, Watcher,
     },
 };
 use crate::{
@@ -173,48 +174,19 @@ impl Connection for EtcdConnection {
     }
 
     fn status(&self) -> Answer<MemberState> {
-        let mut client = self.client.maintenance_client();
-        Box::pin(async move {
-            let status = client.status().await?;
-            let header = status.header();
-            let bytes = |size: i64| u64::try_from(size).unwrap_or(0);
-            Ok(MemberState {
-                version: status.version().to_owned(),
-                id: header.map_or(0, ResponseHeader::member_id),
-                leader: status.leader(),
-                cluster: header.map_or(0, ResponseHeader::cluster_id),
-                revision: header.map_or(0, ResponseHeader::revision),
-                size: bytes(status.db_size()),
-                in_use: bytes(status.raft_used_db_size()),
-                errors: status.errors().to_vec(),
-            })
-        })
+        Box::pin(members::status(self.client.maintenance_client()))
     }
 
     fn members(&self) -> Answer<Vec<ClusterMember>> {
-        let mut client = self.client.cluster_client();
-        Box::pin(async move {
-            let answer = client.member_list().await?;
-            let member = |member: &etcd_client::Member| ClusterMember {
-                id: member.id(),
-                name: member.name().to_owned(),
-                urls: member.client_urls().to_vec(),
-            };
-            Ok(answer.members().iter().map(member).collect())
-        })
+        Box::pin(members::list(self.client.cluster_client()))
     }
 
-    fn alarms(&self) -> Answer<Vec<Alarm>> {
-        let mut client = self.client.maintenance_client();
-        Box::pin(async move {
-            let answer = client.alarm(AlarmAction::Get, AlarmType::None, None).await?;
-            let known = answer.alarms().iter().filter_map(|alarm| match alarm.alarm() {
-                AlarmType::None => None,
-                AlarmType::Nospace => Some(Alarm::NoSpace),
-                AlarmType::Corrupt => Some(Alarm::Corrupt),
-            });
-            Ok(known.collect())
-        })
+    fn change_members(&self, change: MemberChange) -> Answer<u64> {
+        Box::pin(members::change(self.client.clone(), change))
+    }
+
+    fn alarms(&self) -> Answer<Vec<RaisedAlarm>> {
+        Box::pin(members::alarms(self.client.maintenance_client()))
     }
 
     fn snapshot(&self) -> Answer<Box<dyn SnapshotStream>> {

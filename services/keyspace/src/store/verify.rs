@@ -2,7 +2,7 @@
 
 use super::{
     Pair, Store,
-    connection::{Alarm, Compare, Operation, Range, Transaction},
+    connection::{Alarm, Compare, Operation, RaisedAlarm, Range, Transaction},
 };
 use crate::{
     Error, error, key,
@@ -77,6 +77,14 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`]
     pub async fn alarms(&self) -> Result<Vec<Alarm>, Error> {
+        Ok(self.raised_alarms().await?.into_iter().map(|raised| raised.alarm).collect())
+    }
+
+    /// Returns the alarms that are raised, with the members that raised them. etcd needs a quorum for that.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]
+    pub async fn raised_alarms(&self) -> Result<Vec<RaisedAlarm>, Error> {
         self.ask("listing alarms", |member| member.alarms()).await
     }
 

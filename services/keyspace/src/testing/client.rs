@@ -17,10 +17,10 @@ use crate::{
     Store,
     access::{Present, Step},
     store::{
-        Alarm, ClusterMember, Endpoints, MemberState,
+        Alarm, ClusterMember, Endpoints, MemberState, RaisedAlarm,
         connection::{
-            Answer, Connection, Failure, Keys, Operation, Range, RangeAnswer, SnapshotStream, Transaction,
-            TransactionAnswer, WatchStream, Watcher,
+            Answer, Connection, Failure, Keys, MemberChange, Operation, Range, RangeAnswer, SnapshotStream,
+            Transaction, TransactionAnswer, WatchStream, Watcher,
         },
     },
 };
@@ -63,9 +63,12 @@ impl MemoryClient {
     /// tell them apart by [`Call::member`].
     #[must_use]
     pub fn store_with_members(&self, members: usize) -> Store {
-        let connection =
-            |member| -> Arc<dyn Connection> { Arc::new(MemoryConnection { inner: Arc::clone(&self.inner), member }) };
+        let connection = |member: usize| (format!("memory-{member}"), self.connection(member));
         Store::over(Endpoints::new((0..members).map(connection).collect(), 0))
+    }
+
+    pub(crate) fn connection(&self, member: usize) -> Arc<dyn Connection> {
+        Arc::new(MemoryConnection { inner: Arc::clone(&self.inner), member })
     }
 
     /// Decides about every request from now on when it is sent. The plan may look at the [`MemoryEtcd`](super::MemoryEtcd),
@@ -235,20 +238,22 @@ impl Connection for MemoryConnection {
                 leader: 1,
                 cluster: world.state.cluster,
                 revision: world.state.revision,
-                size: 0,
-                in_use: 0,
-                errors: Vec::new(),
+                ..MemberState::default()
             })
         })
     }
 
     fn members(&self) -> Answer<Vec<ClusterMember>> {
-        let member = ClusterMember { id: 1, name: "memory".to_owned(), urls: Vec::new() };
-        self.send(CallKind::Maintenance, String::new(), |_, _| Ok(vec![member]))
+        self.send(CallKind::Maintenance, String::new(), |world, _| Ok(world.members.list()))
     }
 
-    fn alarms(&self) -> Answer<Vec<Alarm>> {
-        let alarms = |world: &mut World, _| Ok(if world.state.is_full { vec![Alarm::NoSpace] } else { Vec::new() });
+    fn change_members(&self, change: MemberChange) -> Answer<u64> {
+        self.send(CallKind::Maintenance, String::new(), |world, _| world.members.change(change))
+    }
+
+    fn alarms(&self) -> Answer<Vec<RaisedAlarm>> {
+        let full = RaisedAlarm { member: 1, alarm: Alarm::NoSpace };
+        let alarms = move |world: &mut World, _| Ok(if world.state.is_full { vec![full] } else { Vec::new() });
         self.send(CallKind::Maintenance, String::new(), alarms)
     }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error,
     store::{
-        Pair,
+        ClusterMember, Pair,
         connection::{Operation, Transaction},
     },
 };
@@ -206,6 +206,22 @@ impl MemoryEtcd {
     /// Raises or clears the alarm NOSPACE.
     pub fn set_space(&self, space: Space) {
         self.with(|world, _| world.state.is_full = space == Space::Exhausted);
+    }
+
+    /// The members that the store lists; there is one store, whatever they are. Any client may change them.
+    #[must_use]
+    pub fn members(&self) -> Vec<ClusterMember> {
+        self.with(|world, _| world.members.list())
+    }
+
+    /// Replaces the list of the members.
+    pub fn set_members(&self, members: Vec<ClusterMember>) {
+        self.with(|world, _| world.members.set(members));
+    }
+
+    /// Says whether learners have caught up with the leader, so that they can be promoted.
+    pub fn set_learners_in_sync(&self, in_sync: bool) {
+        self.with(|world, _| world.members.set_in_sync(in_sync));
     }
 
     /// Stops the store: requests fail and watches break until [`Self::start`]. Leases do not expire meanwhile.

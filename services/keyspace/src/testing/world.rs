@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{faults::WatchDelivery, state::State};
+use super::{faults::WatchDelivery, members::Members, state::State};
 use crate::store::connection::{Event, Failure, WatchMessage, Watcher};
 
 /// What is carried out when a delayed request arrives.
@@ -60,6 +60,7 @@ pub(super) enum Next {
 
 pub(super) struct World {
     pub(super) state: State,
+    pub(super) members: Members,
     pub(super) is_stopped: bool,
     /// How much later than it is due a lease expires.
     pub(super) expiry_lag: Duration,
@@ -84,6 +85,7 @@ impl World {
     pub(super) fn new(state: State) -> Self {
         Self {
             state,
+            members: Members::default(),
             is_stopped: false,
             expiry_lag: Duration::ZERO,
             arrivals: BTreeMap::new(),
