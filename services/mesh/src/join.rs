@@ -19,10 +19,11 @@ use service_kit::{
     Host, Kit, status,
     tls::{self, Tls},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     death_proof::{DataDirError, DataDirLock},
+    etcd_members::{self, EtcdDiscovery},
     membership::{Endpoints, MemberConfig},
     membership_thread::{self, Beats, MembershipThread},
     mesh::Mesh,
@@ -118,7 +119,9 @@ pub async fn join_with(
     let etcd = Tls::load(common.etcd_files())?;
     let [ca, certificate, own_key] = etcd.pem();
     let pem = Pem { ca: &ca, certificate: &certificate, key: &own_key };
-    let store = Store::connect(&common.etcd, pem).await?;
+    let known = etcd_members::known_etcd_members(common);
+    let store = Store::connect(&known, pem).await?;
+    let (discovered, members) = watch::channel(known);
     // Before anything is read: a restored backup may be older than what is known here.
     match snapshot::noted(&common.data) {
         Ok(Some(known)) => store.expect(known),
@@ -127,7 +130,7 @@ pub async fn join_with(
             tracing::warn!(error = %status::chain(&error), "cannot read what was known of the store, starting without it")
         }
     }
-    let wait = Wait::new(kit);
+    let wait = Wait::new(kit, members.borrow().join(", "));
     let scope = if service == Service::Scheduler {
         Scope::Datacenter
     } else {
@@ -145,11 +148,23 @@ pub async fn join_with(
     let beats = Beats::default();
     kit.host.spawn(beats.clone().beat(kit.host.clone()));
     kit.follow_certificate(etcd.clone());
-    let thread =
-        MembershipThread { kit: kit.clone(), etcd: etcd.clone(), mesh: mesh.clone(), lock, prefixes, file, beats };
+    let thread = MembershipThread {
+        kit: kit.clone(),
+        etcd: etcd.clone(),
+        mesh: mesh.clone(),
+        lock,
+        prefixes,
+        file,
+        beats,
+        members: members.clone(),
+    };
     kit.host.spawn_essential_thread("membership", move || thread.run()).map_err(JoinError::Thread)?;
     let changes = etcd.changes();
-    kit.host.spawn(membership_thread::renew(kit.clone(), etcd, store, changes));
+    if common.etcd_discovery {
+        let discovery = EtcdDiscovery { store: store.clone(), data: common.data.clone(), members: discovered };
+        kit.host.spawn(discovery.follow(kit.host.clone()));
+    }
+    kit.host.spawn(membership_thread::renew(kit.host.clone(), etcd, store, changes, members));
     let rack = match scope {
         Scope::Rack(rack) => Some(rack),
         Scope::Datacenter => None,
@@ -187,17 +202,19 @@ async fn follow_keys(sealer: Sealer, host: Host) {
 /// Waits for etcd, and logs where and how long.
 struct Wait<'k> {
     kit: &'k Kit,
+    /// The addresses of etcd's members.
+    members: String,
     started: Instant,
 }
 
 impl<'k> Wait<'k> {
-    fn new(kit: &'k Kit) -> Self {
-        Self { kit, started: Instant::now() }
+    fn new(kit: &'k Kit, members: String) -> Self {
+        Self { kit, members, started: Instant::now() }
     }
 
     /// Pauses before the next attempt, or returns why there is none.
     async fn pause_after(&self, source: keyspace::Error) -> Result<(), JoinError> {
-        let members = self.kit.common.etcd.join(", ");
+        let members = self.members.clone();
         if !source.is_away() || matches!(source, keyspace::Error::RestoredBackup(_)) {
             return Err(source.into());
         }

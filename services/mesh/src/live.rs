@@ -27,6 +27,8 @@ use crate::{
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(700);
 /// How often the loop runs if no change of the mesh wakes it.
 const TICK: Duration = Duration::from_millis(250);
+/// Pause before a keep-alive that one member of etcd did not answer is sent to the next one.
+const NEXT_MEMBER_DELAY: Duration = Duration::from_millis(10);
 /// How often it is checked whether the sealing keys have changed.
 const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of failed attempts to join that are remembered. The lease of any earlier one has expired.
@@ -41,6 +43,14 @@ struct Schedule {
     stopping_since: Option<Duration>,
     /// When it is next checked whether the sealing keys have changed.
     check_keys: Duration,
+    /// Number of keep-alives in a row that were not answered.
+    unanswered: usize,
+}
+
+/// Returns how long the loop waits for a change. After a keep-alive that was not answered each further member of etcd is
+/// asked at once: the fence leaves time for two that are silent before the third. Once all were asked it waits as always.
+const fn pause(unanswered: usize, members: usize) -> Duration {
+    if members == 0 || unanswered.is_multiple_of(members) { TICK } else { NEXT_MEMBER_DELAY }
 }
 
 impl Schedule {
@@ -74,7 +84,8 @@ impl Mesh {
 
     async fn keep_membership(&self, host: &Host, mut lock: DataDirLock) {
         let now = self.now();
-        let mut schedule = Schedule { keep_alive: now, look_for_space: now, stopping_since: None, check_keys: now };
+        let mut schedule =
+            Schedule { keep_alive: now, look_for_space: now, stopping_since: None, check_keys: now, unanswered: 0 };
         let mut attempts = VecDeque::new();
         let mut news = self.inner.view.subscribe();
         loop {
@@ -86,10 +97,11 @@ impl Mesh {
             if host.is_stopping() && self.may_leave(&mut schedule) {
                 break;
             }
+            let pause = pause(schedule.unanswered, self.store.members_count());
             tokio::select! {
                 biased;
                 () = mesh_change(&mut news) => {}
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
         if let Some(membership) = self.membership() {
@@ -186,6 +198,7 @@ impl Mesh {
             safety.reached(Step::BeforeKeepAlive).await;
             match self.store.keep_alive(membership.lease, KEEP_ALIVE_TIMEOUT).await {
                 Ok(true) => {
+                    schedule.unanswered = 0;
                     safety.reached(Step::AfterKeepAlive).await;
                     // F counts from the send time: the store cannot have renewed the lease earlier.
                     let from_answer = safety.broken.is(DangerousRule::FenceFromAnswer);
@@ -194,6 +207,7 @@ impl Mesh {
                 Ok(false) => lost = true,
                 Err(error) => {
                     schedule.keep_alive = self.now();
+                    schedule.unanswered += 1;
                     tracing::warn!(error = %chain(&error), "keep-alive was not answered");
                 }
             }
@@ -330,5 +344,36 @@ async fn mesh_change(news: &mut Subscription) {
         if key::is_of_mesh(&path) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_further_member_of_etcd_is_asked_at_once_and_then_the_loop_waits() {
+        // Keep-alives in a row that were not answered, the number of members, and the pause.
+        let table = [
+            (0, 1, TICK),
+            (1, 1, TICK),
+            (0, 3, TICK),
+            (1, 3, NEXT_MEMBER_DELAY),
+            (2, 3, NEXT_MEMBER_DELAY),
+            (3, 3, TICK),
+            (4, 3, NEXT_MEMBER_DELAY),
+            (1, 0, TICK),
+        ];
+        for (unanswered, members, expected) in table {
+            assert_eq!(pause(unanswered, members), expected, "{unanswered} of {members}");
+        }
+    }
+
+    #[test]
+    fn the_fence_leaves_time_for_a_third_member_after_two_that_are_silent() {
+        let times = domain::ring::fence::Times::default();
+        let third = times.keep_alive + (KEEP_ALIVE_TIMEOUT + NEXT_MEMBER_DELAY) * 2;
+        // A member that answers does so within a few milliseconds; the tick is what the loop may be late by.
+        assert!(third + TICK < times.fence, "{third:?}");
     }
 }

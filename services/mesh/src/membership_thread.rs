@@ -39,6 +39,8 @@ pub(crate) struct MembershipThread {
     pub(crate) file: PathBuf,
     /// Whether the rest of the process runs.
     pub(crate) beats: Beats,
+    /// The members of etcd.
+    pub(crate) members: watch::Receiver<Vec<String>>,
 }
 
 /// Counts the beats of the runtime that serves the rest of the process. Clones share the count.
@@ -84,22 +86,21 @@ impl Drop for EndOnDrop {
 impl MembershipThread {
     /// Runs until this instance has handed over and the view is saved.
     pub(crate) async fn run(self) {
-        let Self { kit, etcd, mesh, lock, prefixes, file, beats } = self;
+        let Self { kit, etcd, mesh, lock, prefixes, file, beats, mut members } = self;
         let _end = EndOnDrop(mesh.clone());
         let changes = etcd.changes();
         let [ca, certificate, key] = etcd.pem();
         let pem = Pem { ca: &ca, certificate: &certificate, key: &key };
         // Made here: a connection is driven by the runtime that made it.
-        let store = match mesh.store().with_own_connections(&kit.common.etcd, pem).await {
+        let known = members.borrow_and_update().clone();
+        let store = match mesh.store().with_own_connections(&known, pem).await {
             Ok(store) => store,
             Err(error) => {
                 tracing::error!(error = %status::chain(&error), "cannot connect to etcd for the membership");
                 return;
             }
         };
-        kit.host.spawn(renew(kit.clone(), etcd, store.clone(), changes));
-        // Beside the view, so that a change of the view wakes no other thread where nothing else waits for it.
-        kit.host.spawn(revocations::follow(mesh.view().clone(), kit.tls.revocations().clone(), kit.host.clone()));
+        kit.host.spawn(renew(kit.host.clone(), etcd, store.clone(), changes, members));
         let (left, followed) = (CancellationToken::new(), CancellationToken::new());
         let (view, watched, end) = (mesh.view().clone(), store.clone(), left.clone().cancelled_owned());
         let saved = followed.clone().drop_guard();
@@ -129,25 +130,50 @@ impl MembershipThread {
     }
 }
 
-/// Makes the store use certificates that change. While etcd does not accept the new ones, the old ones stay in use.
-pub(crate) async fn renew(kit: Kit, etcd: Tls, store: Store, mut changes: watch::Receiver<u64>) {
+/// Makes the store use certificates and members of etcd that change. While etcd does not accept the new ones, the old ones
+/// stay in use.
+pub(crate) async fn renew(
+    host: Host,
+    etcd: Tls,
+    store: Store,
+    mut changes: watch::Receiver<u64>,
+    mut members: watch::Receiver<Vec<String>>,
+) {
     let renewing = async {
-        while changes.changed().await.is_ok() {
+        loop {
+            let what = tokio::select! {
+                () = change(&mut changes) => "certificates",
+                () = change(&mut members) => "members",
+            };
             loop {
                 let [ca, certificate, key] = etcd.pem();
                 let pem = Pem { ca: &ca, certificate: &certificate, key: &key };
-                let Err(error) = store.reconnect(&kit.common.etcd, pem).await else { break };
+                let known = members.borrow_and_update().clone();
+                let Err(error) = store.reconnect(&known, pem).await else { break };
                 let error = status::chain(&error);
-                tracing::warn!(error, "etcd does not accept the new certificates, keeping the old ones");
+                if what == "certificates" {
+                    tracing::warn!(error, "etcd does not accept the new certificates, keeping the old ones");
+                } else {
+                    tracing::warn!(error, members = ?known, "cannot use the new members of etcd, keeping the old ones");
+                }
                 tokio::time::sleep(RENEWAL_RETRY_DELAY).await;
             }
-            tracing::info!("etcd accepts the new certificates");
+            if what == "certificates" {
+                tracing::info!("etcd accepts the new certificates");
+            }
         }
     };
     tokio::select! {
         biased;
-        () = kit.host.stopping() => {}
+        () = host.stopping() => {}
         () = renewing => {}
+    }
+}
+
+/// Waits for a change, for ever if there will be none.
+async fn change<T>(changes: &mut watch::Receiver<T>) {
+    if changes.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

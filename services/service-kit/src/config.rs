@@ -32,6 +32,10 @@ pub struct Common {
     pub monitor: SocketAddr,
     /// etcd members, as `https://host:port`.
     pub etcd: Vec<String>,
+    /// Whether to follow the members that etcd lists: to use their client URLs instead of those in `etcd`, and to note
+    /// them in the data directory for the next start. For a built-in etcd; one whose members advertise other URLs than
+    /// clients use must not set it.
+    pub etcd_discovery: bool,
     /// Data directory: the view on disk, caches.
     pub data: PathBuf,
     /// Private CA that signed every certificate of the mesh (PEM).
@@ -66,6 +70,7 @@ impl Default for Common {
             advertise: String::new(),
             monitor: any,
             etcd: vec!["https://127.0.0.1:2379".to_owned()],
+            etcd_discovery: false,
             data: PathBuf::from("/var/lib/ironmesh"),
             ca: etc.join("ca.pem"),
             certificate: etc.join("service.pem"),
