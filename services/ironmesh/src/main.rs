@@ -3,6 +3,10 @@
 mod certificate;
 mod certs;
 mod console;
+#[expect(dead_code, unused_imports, reason = "ironmesh host will use the member of a host")]
+mod etcd;
+mod etcd_address;
+mod etcd_space;
 mod leftover_etcd;
 mod pem_files;
 mod sealing;

@@ -5,10 +5,14 @@ mod backup;
 mod cat;
 mod check;
 mod health;
+mod host_file;
 mod init;
+mod member;
+mod members;
 mod restore;
 mod seal_key;
 mod show;
+mod status;
 
 use std::{
     fs,
@@ -17,6 +21,7 @@ use std::{
 };
 
 pub(crate) use self::health::{QUOTA, is_worth_defragmenting};
+use self::host_file::HostFile;
 pub(crate) use self::init::{Checks, ensure as ensure_access};
 pub(crate) use self::restore::{clear as clear_restored, restored};
 pub(crate) use self::show::columns;
@@ -41,7 +46,10 @@ pub(crate) enum StoreCommand {
     /// it: also back up DIR/certs, or the scheduler-service's file in service.sealing_keys.
     #[command(after_help = "Example:\n  ironmesh store backup --data /var/lib/ironmesh rack.backup")]
     Backup(Backup),
-    /// Restore a backup into the store of a stopped `ironmesh up`.
+    /// Restore a backup into the store of a stopped `ironmesh up` or of a stopped host.
+    ///
+    /// The restored store has one member; the members of other hosts join it again. After the loss of a majority of the
+    /// members, --own-data makes such a store of what the member of this host has.
     ///
     /// The current store is moved aside, and its new path is printed. After the next `ironmesh up` everything can be
     /// read, but changes are refused until `ironmesh store adopt`: changes since the backup are lost, and an operator
@@ -54,6 +62,15 @@ pub(crate) enum StoreCommand {
     /// are problems, and prints what to do.
     #[command(after_help = "Example:\n  ironmesh store check --config /etc/ironmesh/scheduler-service.toml")]
     Check(StoreLocation),
+    /// Show the members of etcd: health, leader, space, latency, and what to do.
+    ///
+    /// Works without a quorum, too. Exits with 1 if there are problems, and prints what to do. store check also reads
+    /// every value.
+    #[command(after_help = "Example:\n  ironmesh store status --data /var/lib/ironmesh")]
+    Status(StoreLocation),
+    /// Change the members of etcd by hand.
+    #[command(subcommand)]
+    Member(member::MemberCommand),
     /// Accept changes to a restored backup.
     ///
     /// The store gets a new incarnation. All services rejoin as new instances with the content of the store, and
@@ -107,11 +124,15 @@ pub(crate) struct Backup {
 /// Restore a backup.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Restore {
-    /// Data directory of a stopped `ironmesh up`.
+    /// Data directory of a stopped `ironmesh up` or of a stopped host.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// The backup.
-    file: PathBuf,
+    #[arg(required_unless_present = "own_data")]
+    file: Option<PathBuf>,
+    /// Use the data of this member of etcd instead of a backup: after the majority of the members was lost for good.
+    #[arg(long, conflicts_with = "file")]
+    own_data: bool,
 }
 
 /// Show or create etcd's users and roles.
@@ -150,6 +171,8 @@ pub(crate) fn run(format: cli::Format, command: StoreCommand) -> ExitCode {
             StoreCommand::Backup(command) => backup::run(&command).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Restore(command) => restore::run(&command).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Check(location) => check::run(format, &location).await,
+            StoreCommand::Status(location) => status::run(format, &location).await,
+            StoreCommand::Member(command) => member::run(&command).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Adopt(location) => adopt::run(&location).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Init(command) => init::run(&command).await.map(|()| ExitCode::SUCCESS),
             StoreCommand::Cat(command) => cat::run(&command).await.map(|()| ExitCode::SUCCESS),
@@ -196,22 +219,41 @@ impl StoreLocation {
         Ok(Access { common, files, pem })
     }
 
-    /// Reads the table that all services have from the configuration of a service.
+    /// As [`Self::access`], with the certificate of a service if there is none of etcd's administrator: any user of etcd
+    /// may ask the members how they are.
+    fn access_of_any_user(&self) -> Result<Access> {
+        let has_administrator = |data: &PathBuf| pem_files::administrator(data).certificate.exists();
+        if self.data.as_ref().is_none_or(has_administrator) {
+            return self.access(&[]);
+        }
+        let common = self.common()?;
+        let files = common.etcd_files();
+        let pem = pem_files::read(&files)?;
+        Ok(Access { common, files, pem })
+    }
+
+    /// Reads the table that all services have from the configuration of a service. If it follows etcd's members, those
+    /// that it noted are added.
     fn common(&self) -> Result<Common> {
         let file = match (&self.config, &self.data) {
             (Some(file), _) => file.clone(),
             (None, Some(data)) => {
                 let mut files = service_folders(data)?.into_iter().map(|folder| folder.join("config.toml"));
-                files.rfind(|file| file.exists()).with_context(|| {
-                    format!("no service has run in {}; pass the data directory of ironmesh up", data.display())
-                })?
+                match (files.rfind(|file| file.exists()), HostFile::read(data)?) {
+                    (Some(file), _) => file,
+                    (None, Some(host)) => return Ok(Common { etcd: host.members(), ..Common::default() }),
+                    (None, None) => {
+                        bail!("no service has run in {}; pass the data directory of ironmesh up", data.display())
+                    }
+                }
             }
             (None, None) => bail!("pass a data directory with --data, or a service's configuration with --config"),
         };
         let shown = file.display();
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
-        let AnyService { service } =
+        let AnyService { mut service } =
             toml::from_str(&text).with_context(|| format!("{shown} is not a service configuration"))?;
+        service.etcd = mesh::known_etcd_members(&service);
         Ok(service)
     }
 

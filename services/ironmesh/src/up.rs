@@ -2,8 +2,6 @@
 //! exits. When a child was reaped its death is proven, which is published.
 
 mod child;
-mod etcd;
-mod etcd_space;
 mod plan;
 
 use std::{
@@ -36,7 +34,8 @@ use crate::{
     certificate::Renewal,
     certs,
     console::{fail, say},
-    pem_files, sealing,
+    etcd::{self, EtcdConfig, EtcdTls},
+    etcd_space, pem_files, sealing,
     store::{Checks, ensure_access},
 };
 
@@ -141,7 +140,8 @@ async fn up(mut options: Options) -> Result<()> {
     host.spawn(sealing::keep(options.data.clone(), options.rack.clone(), host.clone()));
     let own = if options.etcd.is_empty() {
         say("starting etcd");
-        Some(etcd::start(&options.data, &certs).await?)
+        let tls = EtcdTls { files: certs.etcd.clone(), revoked: certs.revoked_for_etcd.clone() };
+        Some(etcd::start(EtcdConfig::loopback(&options.data, tls)?).await?)
     } else {
         None
     };
@@ -186,7 +186,7 @@ async fn with_etcd(options: &Options, certs: &certs::Certs, cluster: Cluster, ho
         ));
     }
     if owns_etcd {
-        host.spawn(etcd_space::run(store.clone(), host.clone()));
+        host.spawn(etcd_space::run(store.clone(), certs.administrator.clone(), host.clone()));
     }
     let renewal = Renewal {
         folder: certs.folder.clone(),

@@ -1,6 +1,8 @@
 //! Derives the problems of a store, and what to do about them, from its state. Pure.
 
-use std::collections::BTreeMap;
+mod cluster;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::id::NodeId;
 use keyspace::{
@@ -39,9 +41,16 @@ pub(super) struct Facts {
 }
 
 /// An etcd member.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Member {
     pub(super) url: String,
+    /// Its id; 0 if it is not known.
+    pub(super) id: u64,
+    /// Its name; empty if it has never run.
+    pub(super) name: String,
+    /// Whether etcd lists it as a member.
+    pub(super) is_listed: bool,
+    pub(super) is_learner: bool,
     /// Why it does not respond.
     pub(super) trouble: Option<String>,
     pub(super) version: String,
@@ -53,6 +62,24 @@ pub(super) struct Member {
     pub(super) in_use: u64,
     /// Quota in bytes, if it is known.
     pub(super) quota: Option<u64>,
+    /// Entries of the log by which it is behind the others.
+    pub(super) lag: u64,
+    /// How long its answer took.
+    pub(super) latency: Duration,
+    /// By how many seconds its clock is ahead of this host's, if it is known.
+    pub(super) clock_offset: Option<i64>,
+}
+
+impl Member {
+    /// Whether it responds and has a leader.
+    pub(super) const fn is_healthy(&self) -> bool {
+        self.trouble.is_none() && self.is_led
+    }
+
+    /// Its name, or its address if it has none.
+    pub(super) fn label(&self) -> &str {
+        if self.name.is_empty() { &self.url } else { &self.name }
+    }
 }
 
 /// The keys of the store.
@@ -119,6 +146,8 @@ pub(super) struct Finding {
     pub(super) next: String,
 }
 
+pub(super) use self::cluster::suggestions as find_suggestions;
+
 fn finding(what: impl Into<String>, next: impl Into<String>) -> Finding {
     Finding { what: what.into(), next: next.into() }
 }
@@ -140,8 +169,23 @@ pub(super) fn find_problems(facts: &Facts) -> Vec<Finding> {
             "check its content, then accept changes with: ironmesh store adopt",
         ));
     }
-    found.extend(facts.alarms.iter().map(|alarm| alarm_problem(*alarm, facts)));
+    found.extend(find_member_problems(facts));
+    let kept = facts.revision - facts.compacted;
+    if kept > MAX_KEPT_REVISIONS {
+        found.push(finding(
+            format!("{kept} revisions are kept: the store is not compacted"),
+            "start etcd with --auto-compaction-mode=periodic --auto-compaction-retention=5m",
+        ));
+    }
+    found.extend(content_problems(&facts.contents));
+    found
+}
+
+/// Returns the problems of the members, without those of the content of the store.
+pub(super) fn find_member_problems(facts: &Facts) -> Vec<Finding> {
+    let mut found: Vec<_> = facts.alarms.iter().map(|alarm| alarm_problem(*alarm, facts)).collect();
     found.extend(facts.members.iter().flat_map(|member| member_problems(member, &facts.etcdctl)));
+    found.extend(cluster::problems(&facts.members));
     let mut clusters: Vec<_> = facts.members.iter().map(|member| member.cluster).filter(|id| *id != 0).collect();
     clusters.sort_unstable();
     clusters.dedup();
@@ -151,14 +195,6 @@ pub(super) fn find_problems(facts: &Facts) -> Vec<Finding> {
             "configure the members of a single cluster in service.etcd of all services",
         ));
     }
-    let kept = facts.revision - facts.compacted;
-    if kept > MAX_KEPT_REVISIONS {
-        found.push(finding(
-            format!("{kept} revisions are kept: the store is not compacted"),
-            "start etcd with --auto-compaction-mode=periodic --auto-compaction-retention=5m",
-        ));
-    }
-    found.extend(content_problems(&facts.contents));
     found
 }
 

@@ -60,7 +60,7 @@ fn member(member: &Member) -> Vec<String> {
     row([&member.url, &member.version, role, &size(member.size), &size(member.in_use), &quota])
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).into()
 }
 
