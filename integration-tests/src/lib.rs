@@ -8,6 +8,7 @@ pub mod check;
 pub mod cluster;
 pub mod collector;
 pub mod etcd;
+pub mod etcd_members;
 pub mod fault;
 pub mod firmware;
 pub mod fleet;
