@@ -15,7 +15,7 @@ use keyspace::{
     key::Scope,
     value::{self, Broken},
 };
-use mesh::{Claim, DataDirLock, Endpoints, JournalWriter, MemberConfig, Mesh, SafetyParams, WorkGuard};
+use mesh::{Claim, DataDirLock, Endpoints, HostShare, JournalWriter, MemberConfig, Mesh, SafetyParams, WorkGuard};
 use service_kit::Host;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -50,6 +50,7 @@ async fn member(etcd: &Etcd, folder: &Path, rack: RackId) -> Result<Member> {
         endpoints: Endpoints { endpoint: folder.display().to_string(), ..Endpoints::default() },
         safety: SafetyParams::default(),
         sealer: None,
+        share: HostShare::default(),
     };
     let mesh = Mesh::new(setting, store, view);
     host.spawn(mesh.clone().live(host.clone(), DataDirLock::take(folder)?));

@@ -21,7 +21,7 @@ use keyspace::{
     key::{self, Scope},
     testing::MemoryEtcd,
 };
-use mesh::{Clock, DataDirLock, Endpoints, MemberConfig, Mesh, Reading, SafetyParams, SimulatedDataDir};
+use mesh::{Clock, DataDirLock, Endpoints, HostShare, MemberConfig, Mesh, Reading, SafetyParams, SimulatedDataDir};
 use parking_lot::Mutex;
 use service_kit::Host;
 use uuid::Uuid;
@@ -185,6 +185,7 @@ impl Process {
             endpoints: Endpoints::default(),
             safety: safety(&control),
             sealer: None,
+            share: HostShare::default(),
         };
         let mesh = Mesh::new(config, client.store(), view);
         let lock = lock(&control, place);

@@ -51,7 +51,7 @@ impl GroupState {
     /// What each member says of itself, for the next ring.
     pub(crate) fn present(&self) -> BTreeMap<InstanceId, Presence> {
         let presence =
-            |member: &Member| Presence { weight: member.weight, stopping: member.stopping, slot: member.slot };
+            |member: &Member| Presence { weight: member.weight_percent, stopping: member.stopping, slot: member.slot };
         self.members.iter().map(|(instance, member)| (*instance, presence(&member.value))).collect()
     }
 

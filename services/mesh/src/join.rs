@@ -23,8 +23,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     death_proof::{DataDirError, DataDirLock},
-    etcd_members::{self, EtcdDiscovery},
-    membership::{Endpoints, MemberConfig},
+    membership::{Endpoints, HostShare, MemberConfig},
     membership_thread::{self, Beats, MembershipThread},
     mesh::Mesh,
     revocations,
@@ -143,7 +142,8 @@ pub async fn join_with(
     revocations::add(&view, kit.tls.revocations());
     let sealer = Sealer::from_file(&common.sealing_keys, service, &common.rack, RackNames::View(view.clone()))?;
     kit.host.spawn(follow_keys(sealer.clone(), kit.host.clone()));
-    let config = MemberConfig { service, scope, endpoints, safety, sealer: Some(sealer.clone()) };
+    let share = HostShare { host: common.host.clone(), weight_percent: common.weight };
+    let config = MemberConfig { service, scope, endpoints, safety, sealer: Some(sealer.clone()), share };
     let mesh = Mesh::new(config, store.clone(), view.clone());
     let beats = Beats::default();
     kit.host.spawn(beats.clone().beat(kit.host.clone()));

@@ -39,7 +39,7 @@ pub use etcd_members::known_etcd_members;
 pub use island::{Island, IslandReason};
 pub use join::{JoinError, Joined, join, join_with};
 pub use journal::JournalWriter;
-pub use membership::{Endpoints, MemberConfig};
+pub use membership::{Endpoints, HostShare, MemberConfig};
 pub use mesh::Mesh;
 pub use permit::{Fence, Permit};
 pub use safety_params::{Clock, Reading, SafetyParams, boottime};

@@ -11,6 +11,7 @@ use keyspace::{
     seal::Sealer,
     value::Member,
 };
+use service_kit::config::FULL_WEIGHT;
 
 use crate::{safety_params::SafetyParams, store_incarnation::StoreIncarnation};
 
@@ -23,6 +24,21 @@ pub struct Endpoints {
     pub data_endpoint: String,
     /// For agents that speak Ironic's protocol.
     pub ironic_endpoint: String,
+}
+
+/// Where an instance runs, and which share of the nodes it takes there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostShare {
+    /// The host; empty if it was not told.
+    pub host: String,
+    /// Its weight in the ring, in percent of a full share.
+    pub weight_percent: u32,
+}
+
+impl Default for HostShare {
+    fn default() -> Self {
+        Self { host: String::new(), weight_percent: FULL_WEIGHT }
+    }
 }
 
 /// What an instance is.
@@ -38,6 +54,8 @@ pub struct MemberConfig {
     pub safety: SafetyParams,
     /// The sealing keys whose ids it publishes. `None` if it has none.
     pub sealer: Option<Sealer>,
+    /// Its host, and its share of the nodes.
+    pub share: HostShare,
 }
 
 impl MemberConfig {
@@ -46,7 +64,20 @@ impl MemberConfig {
         let Endpoints { endpoint, data_endpoint, ironic_endpoint } = self.endpoints.clone();
         let since = self.wall_now();
         let sealing_keys = self.sealer.as_ref().map(Sealer::states).unwrap_or_default();
-        Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, slot: Some(slot), stopping, since, sealing_keys }
+        let HostShare { host, weight_percent } = self.share.clone();
+        let (weight, slot) = (1, Some(slot));
+        Member {
+            endpoint,
+            data_endpoint,
+            ironic_endpoint,
+            weight,
+            weight_percent,
+            host,
+            slot,
+            stopping,
+            since,
+            sealing_keys,
+        }
     }
 
     /// The wall clock's time.

@@ -78,8 +78,6 @@ pub(crate) fn others(mesh: &Mesh) -> BTreeMap<InstanceId, Member> {
 
 #[cfg(test)]
 mod tests {
-    use domain::time::Timestamp;
-
     use super::*;
 
     fn instance(n: u128) -> InstanceId {
@@ -87,17 +85,7 @@ mod tests {
     }
 
     fn member(stopping: bool) -> Member {
-        let endpoint = "127.0.0.1:1".to_owned();
-        Member {
-            endpoint,
-            data_endpoint: String::new(),
-            ironic_endpoint: String::new(),
-            weight: 1,
-            slot: None,
-            stopping,
-            since: Timestamp::default(),
-            sealing_keys: BTreeMap::new(),
-        }
+        Member { endpoint: "127.0.0.1:1".to_owned(), weight: 1, stopping, ..Member::default() }
     }
 
     #[test]

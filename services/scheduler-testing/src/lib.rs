@@ -26,7 +26,7 @@ use keyspace::{
     value::{Holder, Intent, Life, NodeSpec, Port, Rack, Stamped},
     view,
 };
-use mesh::{DataDirLock, Endpoints, MemberConfig, Mesh, SafetyParams};
+use mesh::{DataDirLock, Endpoints, HostShare, MemberConfig, Mesh, SafetyParams};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use scheduler_core::AppState;
 use serde::Serialize;
@@ -155,7 +155,8 @@ impl World {
         let (service, scope) = (Service::Scheduler, Scope::Datacenter);
         let endpoints = Endpoints { endpoint, ..Endpoints::default() };
         let sealer = Sealer::new(KeyFile::for_tests(), RackNames::View(view.clone()));
-        let config = MemberConfig { service, scope, endpoints, safety, sealer: Some(sealer.clone()) };
+        let share = HostShare::default();
+        let config = MemberConfig { service, scope, endpoints, safety, sealer: Some(sealer.clone()), share };
         let mesh = Mesh::new(config, store.clone(), view.clone());
         let lock = DataDirLock::take(folder.path())?;
         let (followed, member, stop) = (view.clone(), mesh.clone(), host.clone());

@@ -12,11 +12,13 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-pub use crate::names::{
-    DATACENTER_RULE, HOST_NAME_RULE, RACK_NAME_RULE, TRUST_DOMAIN_RULE, is_datacenter_name, is_host_name, is_rack_name,
-    is_trust_domain,
-};
+pub use crate::names::{HOST_NAME_RULE, RACK_NAME_RULE, is_host_name, is_rack_name};
 use crate::{listener::HttpLimits, tls::Files};
+
+/// Weight of a service with a full share of its rack's nodes.
+pub const FULL_WEIGHT: u32 = 100;
+/// Highest weight of a service.
+pub const MAX_WEIGHT: u32 = 10_000;
 
 /// Settings common to all services: the `[service]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,10 @@ use crate::{listener::HttpLimits, tls::Files};
 pub struct Common {
     /// Name of the rack that this service serves.
     pub rack: String,
+    /// Name of the host that this service runs on, as `ironmesh host list` shows it; empty without `ironmesh host run`.
+    pub host: String,
+    /// Share of the rack's nodes that this service takes, in percent of that of a service with 100: from 1 to 10,000.
+    pub weight: u32,
     /// Address of the gRPC listener; port 0 selects a free one.
     pub listen: SocketAddr,
     /// Address that other services call, as `host:port`, if it differs from `listen`.
@@ -66,6 +72,8 @@ impl Default for Common {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
             rack: String::new(),
+            host: String::new(),
+            weight: FULL_WEIGHT,
             listen: any,
             advertise: String::new(),
             monitor: any,
@@ -221,6 +229,12 @@ fn common_problems(common: &Common) -> Vec<String> {
     if !is_rack_name(&common.rack) {
         problems.push(format!("service.rack: {:?} {RACK_NAME_RULE}", common.rack));
     }
+    if !common.host.is_empty() && !is_host_name(&common.host) {
+        problems.push(format!("service.host: {:?} {HOST_NAME_RULE}", common.host));
+    }
+    if !(1..=MAX_WEIGHT).contains(&common.weight) {
+        problems.push(format!("service.weight: must be from 1 to {MAX_WEIGHT}; {FULL_WEIGHT} is a full share"));
+    }
     if common.etcd.is_empty() {
         problems.push("service.etcd: name at least one member, such as https://127.0.0.1:2379".to_owned());
     }
@@ -286,6 +300,32 @@ mod tests {
         }
         let error = load_text("[service\nsize = = 1\n").unwrap_err().to_string();
         assert!(error.contains("line 1") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_host_is_a_dns_label_and_a_weight_has_limits() {
+        let label = "a".repeat(63);
+        for (text, problem) in [
+            ("host = \"\"".to_owned(), ""),
+            ("host = \"h1\"".to_owned(), ""),
+            (format!("host = \"{label}\""), ""),
+            (format!("host = \"{label}a\""), "service.host"),
+            ("host = \"h1.example\"".to_owned(), "service.host"),
+            ("host = \"H1\"".to_owned(), "service.host"),
+            ("host = \"-h1\"".to_owned(), "service.host"),
+            ("host = \"h1-\"".to_owned(), "service.host"),
+            ("weight = 1".to_owned(), ""),
+            ("weight = 10000".to_owned(), ""),
+            ("weight = 0".to_owned(), "service.weight"),
+            ("weight = 10001".to_owned(), "service.weight"),
+            ("weight = -1".to_owned(), "service.weight"),
+        ] {
+            let told =
+                load_text(&format!("[service]\n{text}\n")).map_or_else(|error| error.to_string(), |_| String::new());
+            assert_eq!(told.is_empty(), problem.is_empty(), "{text}: {told}");
+            assert!(told.contains(problem), "{text}: {told}");
+        }
+        assert_eq!(Common::default().weight, FULL_WEIGHT);
     }
 
     #[test]

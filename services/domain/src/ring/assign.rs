@@ -13,7 +13,7 @@ pub const HASH_VERSION: u32 = 1;
 /// Members of a service in a rack, among which nodes are distributed. Its epoch is the revision of its key.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ring {
-    /// Owners of nodes, with their weights (1 is a full share).
+    /// Owners of nodes, with their weights, of which only the proportion counts.
     pub members: BTreeMap<InstanceId, u32>,
     /// Former owners that have neither released their nodes nor gone.
     #[serde(default)]
@@ -117,6 +117,41 @@ mod tests {
         assert!(nodes().all(|node| after.owner(node) == back(before.owner(node))));
         assert!(nodes().take(100).all(|node| after.rank(node, instance(4)) == before.rank(node, instance(1))));
         assert!(nodes().filter(|node| before.owner(*node) == Some(instance(1))).count() > 3_000);
+    }
+
+    #[test]
+    fn shares_follow_weights() {
+        for weights in [
+            &[100, 100][..],
+            &[1, 1, 1],
+            &[200, 100],
+            &[50, 100, 150],
+            &[100, 100, 100, 300],
+            &[1, 99],
+            &[10_000, 10_000],
+            &[0, 100, 100],
+        ] {
+            let members = (1..).zip(weights).map(|(n, weight)| (instance(n), *weight)).collect();
+            let ring = Ring { members, ..Ring::default() };
+            let total: u32 = weights.iter().sum();
+            for (n, weight) in (1..).zip(weights) {
+                let owned = nodes().filter(|node| ring.owner(*node) == Some(instance(n))).count();
+                let wanted = usize::try_from(10_000 * weight / total).unwrap();
+                assert!(owned.abs_diff(wanted) <= 200, "{weights:?}: member {n} owns {owned}, not {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_weight_moves_nodes_only_from_or_to_its_member_and_a_common_factor_moves_none() {
+        let weighted = |weights: &[(u128, u32)]| {
+            let members = weights.iter().map(|(n, weight)| (instance(*n), *weight)).collect();
+            Ring { members, ..Ring::default() }
+        };
+        let before = weighted(&[(1, 100), (2, 100), (3, 100)]);
+        let more = weighted(&[(1, 100), (2, 300), (3, 100)]);
+        assert!(nodes().all(|node| more.owner(node) == before.owner(node) || more.owner(node) == Some(instance(2))));
+        assert!(nodes().all(|node| ring(1..=3).owner(node) == before.owner(node)));
     }
 
     #[test]

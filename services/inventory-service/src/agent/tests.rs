@@ -10,7 +10,7 @@ use keyspace::{
     testing::MemoryEtcd,
     value::Stamped,
 };
-use mesh::{Clock, DataDirLock, Endpoints, MemberConfig, Reading, SafetyParams, SimulatedDataDir};
+use mesh::{Clock, DataDirLock, Endpoints, HostShare, MemberConfig, Reading, SafetyParams, SimulatedDataDir};
 use serde_json::{Value, json};
 use tokio::{
     task::AbortHandle,
@@ -96,7 +96,9 @@ impl Replica {
         });
         let safety = SafetyParams::default().dangerous_clock(clock);
         let endpoints = Endpoints { endpoint: format!("replica-{slot}"), ..Endpoints::default() };
-        let mesh = Mesh::new(MemberConfig { service, scope, endpoints, safety, sealer: None }, store, view.clone());
+        let share = HostShare::default();
+        let config = MemberConfig { service, scope, endpoints, safety, sealer: None, share };
+        let mesh = Mesh::new(config, store, view.clone());
         let slot: SlotId = format!("00000000-0000-0000-0000-00000000000{slot}").parse().unwrap();
         let place = SimulatedDataDir { last: None, slot, boot: String::new() };
         let lock = DataDirLock::dangerous_simulated(place, |_| {});

@@ -48,8 +48,13 @@ pub struct RevokedCertificate {
     pub expires: Timestamp,
 }
 
+/// The weight of members of versions that know no `weight_percent`.
+const fn full_share() -> u32 {
+    100
+}
+
 /// A running instance of a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Member {
     /// Address of its gRPC API, as `host:port`.
     pub endpoint: String,
@@ -59,8 +64,14 @@ pub struct Member {
     /// Address at which agents that speak Ironic's protocol reach it, as `host:port`; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ironic_endpoint: String,
-    /// Its weight in the ring.
+    /// 1. Versions that know no `weight_percent` give the members of a ring these weights.
     pub weight: u32,
+    /// Its weight in the ring, in percent of a full share.
+    #[serde(default = "full_share")]
+    pub weight_percent: u32,
+    /// The host that it runs on; empty if it was not told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
     /// Its slot in the ring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<SlotId>,
@@ -202,6 +213,15 @@ pub enum Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_of_versions_without_weights_have_a_full_share_and_read_those_with_one() {
+        let before = r#"{"endpoint": "a:1", "weight": 1, "since": 0}"#;
+        let member: Member = serde_json::from_str(before).unwrap();
+        assert_eq!((member.weight_percent, member.host.as_str()), (100, ""));
+        let text = serde_json::to_string(&Member { weight_percent: 250, ..member }).unwrap();
+        assert!(text.contains("\"weight\":1,") && !text.contains("host"), "{text}");
+    }
 
     #[test]
     fn a_session_without_a_path_is_read_and_written_without_one() {

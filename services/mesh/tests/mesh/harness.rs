@@ -22,7 +22,8 @@ use keyspace::{
     value::{PowerSeen, StoredRing},
 };
 use mesh::{
-    Claim, Clock, DataDirLock, Endpoints, MemberConfig, Mesh, Reading, SafetyParams, SimulatedDataDir, WorkGuard,
+    Claim, Clock, DataDirLock, Endpoints, HostShare, MemberConfig, Mesh, Reading, SafetyParams, SimulatedDataDir,
+    WorkGuard,
 };
 use serde::de::DeserializeOwned;
 use service_kit::Host;
@@ -117,6 +118,7 @@ impl Process {
             endpoints: Endpoints { endpoint, ..Endpoints::default() },
             safety: rules(SafetyParams::default().dangerous_clock(clock())),
             sealer,
+            share: HostShare::default(),
         };
         let mesh = Mesh::new(config, client.store(), view.clone());
         let boot = if place.provable { "boot".to_owned() } else { String::new() };

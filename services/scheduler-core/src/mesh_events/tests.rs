@@ -17,9 +17,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn member(endpoint: &str, stopping: bool) -> Option<Member> {
-    let (endpoint, data_endpoint, ironic_endpoint) = (endpoint.to_owned(), String::new(), String::new());
-    let (slot, since, sealing_keys) = (None, at(0), BTreeMap::new());
-    Some(Member { endpoint, data_endpoint, ironic_endpoint, weight: 1, slot, stopping, since, sealing_keys })
+    Some(Member { endpoint: endpoint.to_owned(), weight: 1, stopping, ..Member::default() })
 }
 
 fn claim(holder: u128) -> Option<Claim> {

@@ -163,12 +163,8 @@ impl Leaves {
         let member = Member {
             endpoint: endpoint.to_owned(),
             data_endpoint: endpoint.to_owned(),
-            ironic_endpoint: String::new(),
             weight: 1,
-            slot: None,
-            stopping: false,
-            since: Timestamp::default(),
-            sealing_keys: BTreeMap::new(),
+            ..Member::default()
         };
         let ring = Ring { members: [(LEAF, 1)].into(), hash: 1, ..Ring::default() };
         self.write(&key::member(Scope::Rack(RACK), service, LEAF), &member);

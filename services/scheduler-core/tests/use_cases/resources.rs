@@ -113,16 +113,7 @@ async fn a_leaf_that_joins_leads_stops_and_is_lost_is_told() {
     let lab = Lab::up().await;
     let instance = InstanceId::new(Uuid::from_u128(88));
     let path = key::member(Scope::Rack(RACK), Service::Pxe, instance);
-    let member = Member {
-        endpoint: "10.0.0.8:7000".to_owned(),
-        data_endpoint: String::new(),
-        ironic_endpoint: String::new(),
-        weight: 1,
-        slot: None,
-        stopping: false,
-        since: clock::now(),
-        sealing_keys: std::collections::BTreeMap::new(),
-    };
+    let member = Member { endpoint: "10.0.0.8:7000".to_owned(), weight: 1, since: clock::now(), ..Member::default() };
     let told = async |kind: &'static str, many: usize| {
         until(kind, String::new, || {
             lab.events(kind).iter().filter(|text| text.contains("10.0.0.8:7000")).count() >= many
