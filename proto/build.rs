@@ -25,6 +25,7 @@ const FILES: &[&str] = &[
     "ironmesh/api/v1/webhook_service.proto",
     "ironmesh/api/v1/caller_service.proto",
     "ironmesh/api/v1/host_service.proto",
+    "ironmesh/api/v1/status_service.proto",
     "ironmesh/authority/v1/authority_service.proto",
     "ironmesh/scheduler/v1/scheduler_service.proto",
 ];

@@ -41,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("scheduler-testing", &["domain", "keyspace", "mesh", "service-kit", "scheduler-core"]),
+    ("fleet", &["domain", "proto", "keyspace", "mesh", "service-kit", "scheduler-core", "scheduler-testing"]),
     (
         "ironic-api",
         &[
@@ -65,6 +66,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mesh",
             "service-kit",
             "scheduler-core",
+            "fleet",
             "api-auth",
             "ironic-api",
             "wire-ironic",

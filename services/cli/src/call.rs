@@ -7,9 +7,10 @@ use domain::service::Service;
 use proto::api::v1::{
     allocation_service_client::AllocationServiceClient, bulk_service_client::BulkServiceClient,
     caller_service_client::CallerServiceClient, event_service_client::EventServiceClient,
-    image_service_client::ImageServiceClient, lock_service_client::LockServiceClient,
-    node_service_client::NodeServiceClient, operation_service_client::OperationServiceClient,
-    rack_service_client::RackServiceClient, webhook_service_client::WebhookServiceClient,
+    host_service_client::HostServiceClient, image_service_client::ImageServiceClient,
+    lock_service_client::LockServiceClient, node_service_client::NodeServiceClient,
+    operation_service_client::OperationServiceClient, rack_service_client::RackServiceClient,
+    status_service_client::StatusServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use service_kit::{
     client::{InvalidEndpoint, MeshChannel, anonymous_channel, mesh_channel},
@@ -97,6 +98,14 @@ impl Api {
 
     pub(crate) fn racks(&self) -> RackServiceClient<ApiChannel> {
         RackServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn hosts(&self) -> HostServiceClient<ApiChannel> {
+        HostServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn status(&self) -> StatusServiceClient<ApiChannel> {
+        StatusServiceClient::new(self.answers.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn operations(&self) -> OperationServiceClient<ApiChannel> {

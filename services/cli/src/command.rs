@@ -5,6 +5,7 @@ pub mod bulk;
 mod config_drive;
 pub mod event;
 pub mod filter;
+pub mod host;
 pub mod image;
 pub mod lock;
 pub mod login;
@@ -12,7 +13,10 @@ pub mod node;
 pub mod operation;
 mod progress;
 pub mod rack;
+mod repeat;
 mod secret;
+pub mod status;
+pub mod token;
 pub mod webhook;
 
 use tonic::Status;

@@ -2,8 +2,9 @@
 
 use proto::{
     api::v1::{
-        Allocation, AllocationSpec, AntiAffinity, Boot, Bulk, Event, Image, Lock, Node, NodeIntent, NodeObserved,
-        Operation, PlacementOrder, PlanAllocationResponse, Rack, Webhook,
+        Allocation, AllocationSpec, AntiAffinity, Boot, Bulk, CreateJoinTokenResponse, DatacenterStatus, Event, Host,
+        Image, JoinToken, Lock, Node, NodeIntent, NodeObserved, Operation, PlacementOrder, PlanAllocationResponse,
+        Rack, Webhook,
     },
     common::v1::{BootMode, Failure, Hardware, Power, TimelineEntry},
     convert::time::WireTime,
@@ -241,7 +242,7 @@ pub(crate) fn rack(rack: &Rack) -> Value {
         "kernel_arguments": rack.kernel_arguments,
         "replicas": list(&rack.replicas, |replica| json!({
             "service": text(words::service(replica.service())), "instance": replica.instance, "endpoint": replica.endpoint,
-            "leader": replica.leader, "stopping": replica.stopping, "owns": replica.owns,
+            "host": text(&replica.host), "leader": replica.leader, "stopping": replica.stopping, "owns": replica.owns,
             "since": time(replica.join_time), "acknowledged": replica.acknowledged,
         })),
         "rings": list(&rack.rings, |ring| json!({
@@ -320,5 +321,76 @@ pub(crate) fn event(event: &Event) -> Value {
         "node_name": text(&event.node_name),
         "kind": event.kind,
         "text": event.text,
+    })
+}
+
+/// A host.
+pub(crate) fn host(host: &Host) -> Value {
+    json!({
+        "name": host.name,
+        "state": text(words::host_state(host.state())),
+        "advertise": host.advertise,
+        "services": list(&host.services, |service| json!({
+            "service": text(words::service(service.service())), "rack": service.rack, "instance": text(&service.instance),
+            "endpoint": text(&service.endpoint), "owns": service.owns, "since": time(service.join_time),
+        })),
+        "store": host.store,
+        "authority": host.authority,
+        "weight": host.weight,
+        "joined_at": time(host.join_time),
+        "drained_by": text(&host.drained_by),
+        "drained_at": time(host.drain_time),
+    })
+}
+
+/// A join token, without its secret.
+pub(crate) fn token(token: &JoinToken) -> Value {
+    json!({
+        "id": token.id,
+        "rack": (!token.services.is_empty()).then_some(&token.rack),
+        "services": token.services().map(words::service).collect::<Vec<_>>(),
+        "store": token.store,
+        "scheduler": token.scheduler,
+        "uses": token.uses,
+        "hosts": token.hosts,
+        "created_by": text(&token.created_by),
+        "expires_at": time(token.expire_time),
+    })
+}
+
+/// A new join token, with its secret and the command that is typed on the host.
+pub(crate) fn new_token(made: &CreateJoinTokenResponse, token: &JoinToken, command: &str) -> Value {
+    let mut value = self::token(token);
+    value["token"] = json!(made.secret);
+    value["authority"] = json!(made.authority);
+    value["command"] = json!(command);
+    value
+}
+
+/// The status of a datacenter.
+pub(crate) fn status(status: &DatacenterStatus) -> Value {
+    let store = status.store.clone().unwrap_or_default();
+    json!({
+        "datacenter": status.datacenter,
+        "store": {
+            "usable": store.usable, "reason": text(&store.reason), "unusable_since": time(store.unusable_time),
+            "revision": store.revision, "hosts": store.hosts,
+        },
+        "schedulers": list(&status.schedulers, |scheduler| json!({
+            "instance": scheduler.instance, "endpoint": scheduler.endpoint, "host": text(&scheduler.host),
+            "leader": scheduler.leader, "stopping": scheduler.stopping,
+        })),
+        "hosts": list(&status.hosts, host),
+        "racks": list(&status.racks, |rack| json!({
+            "name": rack.name, "hosts": rack.hosts,
+            "services": list(&rack.services, |service| json!({
+                "service": text(words::service(service.service())), "running": service.running, "led": service.led,
+            })),
+            "nodes": list(&rack.nodes, |count| json!({ "state": count.state, "nodes": count.nodes })),
+        })),
+        "problems": list(&status.problems, |problem| json!({
+            "severity": text(words::severity(problem.severity())), "reason": problem.reason, "subject": problem.subject,
+            "text": problem.text, "next_step": text(&problem.next_step),
+        })),
     })
 }

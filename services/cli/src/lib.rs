@@ -40,12 +40,15 @@ use crate::{
         allocation::{Allocate, AllocationCommand},
         bulk::BulkCommand,
         event::Events,
+        host::HostCommand,
         image::ImageCommand,
         lock::LockCommand,
         login::{Login, Logout, Whoami},
         node::NodeCommand,
         operation::OperationCommand,
         rack::RackCommand,
+        status::StatusOptions,
+        token::TokenCommand,
         webhook::WebhookCommand,
     },
     error::Error,
@@ -95,6 +98,21 @@ pub enum Command {
     /// Manage racks: their provisioning networks, what their machines boot, and their replicas.
     #[command(subcommand)]
     Rack(RackCommand),
+    /// List hosts, drain them and remove them.
+    ///
+    /// The binary's own tree has the command, with those that work on the host itself.
+    #[command(skip)]
+    Host(HostCommand),
+    /// Create tokens with which hosts join the datacenter, list and delete them.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Show the datacenter on one screen: its racks, hosts and store, what is wrong and what to do.
+    ///
+    /// The exit code is 1 if something does not work.
+    #[command(
+        after_help = "Examples:\n  ironmesh status\n  ironmesh status --watch\n  ironmesh status -o json | jq '.problems'"
+    )]
+    Status(StatusOptions),
     /// Apply one verb to many nodes, a limited number at a time.
     #[command(subcommand)]
     Bulk(BulkCommand),
@@ -199,6 +217,9 @@ async fn dispatch(screen: &Screen, api: &Api, command: Command) -> Result<(), Er
         Command::Bulk(command) => command::bulk::run(screen, api, command).await,
         Command::Image(command) => command::image::run(screen, api, command).await,
         Command::Rack(command) => command::rack::run(screen, api, command).await,
+        Command::Host(command) => command::host::run(screen, api, command).await,
+        Command::Token(command) => command::token::run(screen, api, command).await,
+        Command::Status(options) => command::status::run(screen, api, options).await,
         Command::Operation(command) => command::operation::run(screen, api, command).await,
         Command::Lock(command) => command::lock::run(screen, api, command).await,
         Command::Webhook(command) => command::webhook::run(screen, api, command).await,

@@ -7,8 +7,8 @@ use domain::{
 };
 use proto::{
     api::v1::{
-        AllocationState, BulkNodeProgress, BulkState, ImageEncoding, ImagePurpose, OperationPhase, ProvisionVerb,
-        ServiceKind,
+        AllocationState, BulkNodeProgress, BulkState, HostState, ImageEncoding, ImagePurpose, OperationPhase,
+        ProvisionVerb, ServiceKind, Severity,
     },
     convert::encoding_word,
 };
@@ -50,6 +50,29 @@ pub(crate) const fn allocation_state(state: AllocationState) -> &'static str {
         AllocationState::Allocating => "allocating",
         AllocationState::Active => "active",
         AllocationState::Error => "error",
+    }
+}
+
+/// The word for the state of a host.
+pub(crate) const fn host_state(state: HostState) -> &'static str {
+    match state {
+        HostState::Unspecified => "",
+        HostState::Ready => "ready",
+        HostState::Degraded => "degraded",
+        HostState::Down => "down",
+        HostState::Draining => "draining",
+        HostState::Drained => "drained",
+        HostState::Removing => "removing",
+    }
+}
+
+/// The word for how bad a problem is.
+pub(crate) const fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Unspecified => "",
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
     }
 }
 

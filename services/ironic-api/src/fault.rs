@@ -37,6 +37,7 @@ pub(super) fn fault(ident: &str, error: &Error) -> ApiError {
         | Error::Sealed { .. }
         | Error::Random(_)
         | Error::Leaf(_)
+        | Error::Elsewhere(_)
         | Error::Stopping => fault_of_kind(ident, error),
     }
 }

@@ -181,6 +181,9 @@ pub enum Error {
     /// A call of a leaf service failed.
     #[error("{0}")]
     Leaf(String),
+    /// A use case of another crate was refused.
+    #[error("{0}")]
+    Elsewhere(Box<dyn Failure + Send + Sync>),
     /// This replica stops.
     #[error("this scheduler stops; ask another one, which goes on from the last revision that was told")]
     Stopping,
@@ -219,6 +222,7 @@ impl Failure for Error {
             | Self::NoAddress { .. }
             | Self::LockChanged { .. } => Kind::NotNow,
             Self::Mesh(error) => error.kind(),
+            Self::Elsewhere(error) => error.kind(),
             Self::Store(keyspace::Error::Conflict) => Kind::Conflict,
             Self::Store(keyspace::Error::RestoredBackup(_) | keyspace::Error::Full { .. }) => Kind::Island,
             Self::Store(error) if error.is_away() => Kind::Unavailable,
@@ -245,6 +249,7 @@ impl Failure for Error {
             Self::LockChanged { .. } => "LOCK_CHANGED",
             Self::NotEverywhere { .. } => "NOT_EVERYWHERE",
             Self::Mesh(error) => error.reason(),
+            Self::Elsewhere(error) => error.reason(),
             Self::Store(error) => error.reason(),
             Self::Sealed { .. } => "SEALED",
             Self::Random(_) => "RANDOM",

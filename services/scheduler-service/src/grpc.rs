@@ -4,6 +4,7 @@ mod allocations;
 mod bulks;
 mod callers;
 mod events;
+mod hosts;
 mod images;
 mod locks;
 mod node_requests;
@@ -13,11 +14,14 @@ mod pages;
 mod peers;
 mod racks;
 mod show;
+mod status;
 mod watch;
 mod webhooks;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use self::hosts::Fleet;
 
 use std::{ops::Deref, sync::Arc};
 

@@ -23,9 +23,10 @@ use ironic_api::IronicWebhooks;
 use proto::api::v1::{
     allocation_service_server::AllocationServiceServer, bulk_service_server::BulkServiceServer,
     caller_service_server::CallerServiceServer, event_service_server::EventServiceServer,
-    image_service_server::ImageServiceServer, lock_service_server::LockServiceServer,
-    node_service_server::NodeServiceServer, operation_service_server::OperationServiceServer,
-    rack_service_server::RackServiceServer, webhook_service_server::WebhookServiceServer,
+    host_service_server::HostServiceServer, image_service_server::ImageServiceServer,
+    lock_service_server::LockServiceServer, node_service_server::NodeServiceServer,
+    operation_service_server::OperationServiceServer, rack_service_server::RackServiceServer,
+    status_service_server::StatusServiceServer, webhook_service_server::WebhookServiceServer,
 };
 use proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
 use scheduler_core::AppState;
@@ -56,6 +57,7 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         ironic_api::RestListener::open(rest, kit.listener(ListenerKind::Rest), config.scheduler.rest_tls.clone())?;
     let api = ironic_api::serve(kit.host.clone(), listener, Arc::clone(&app), authenticator, outbound, agents);
     kit.host.spawn_essential("the REST API", api);
+    let fleet = Arc::new(grpc::Fleet::new(Arc::clone(&app), kit.tls.clone()));
     let api = Arc::new(grpc::Shared::new(app));
     let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&api)))
         .add_service(AllocationServiceServer::from_arc(Arc::clone(&api)))
@@ -67,6 +69,8 @@ pub async fn run(config: Config, kit: Kit) -> Result<(), Error> {
         .add_service(LockServiceServer::from_arc(Arc::clone(&api)))
         .add_service(SchedulerServiceServer::from_arc(Arc::clone(&api)))
         .add_service(WebhookServiceServer::from_arc(Arc::clone(&api)))
+        .add_service(HostServiceServer::from_arc(Arc::clone(&fleet)))
+        .add_service(StatusServiceServer::from_arc(fleet))
         .add_service(EventServiceServer::from_arc(Arc::clone(&api)));
     let routes = stale::marked(audit::recorded(routes), joined.mesh.clone());
     let health = kit.serve(bound, routes, role_table::RULES, proto::DESCRIPTORS).await;

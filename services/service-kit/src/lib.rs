@@ -7,6 +7,7 @@
 //! | [`host`] | spawns background tasks and signals shutdown |
 //! | [`telemetry`] | logs, traces with W3C context, metrics |
 //! | [`tls`] | mutual TLS with certificates that are reloaded, and the identity of the caller |
+//! | [`join_token`] | the text of the tokens with which hosts join |
 //! | [`bearer_token`] | tokens in place of an operator's certificate |
 //! | [`listener`] | accepts HTTP and gRPC connections, within limits of each peer |
 //! | [`serve`], [`client`] | gRPC servers and clients |
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod health;
 pub mod host;
+pub mod join_token;
 pub mod listener;
 mod names;
 pub mod outbound_http;

@@ -4,10 +4,12 @@ use std::net::Ipv4Addr;
 
 use clap::{Args, Subcommand};
 use domain::net::Subnet;
-use proto::api::v1::{CreateRackRequest, GetRackRequest, ListRacksRequest, Rack, Replica, UpdateRackRequest};
+use proto::api::v1::{
+    CreateRackRequest, DeleteRackRequest, GetRackRequest, ListRacksRequest, Rack, Replica, UpdateRackRequest,
+};
 use serde_json::Value;
 
-use super::answered;
+use super::{answered, repeat};
 use crate::{
     call::Api,
     error::Error,
@@ -31,8 +33,8 @@ pub enum RackCommand {
     )]
     Create(Create),
     /// List racks.
-    #[command(after_help = "Example:\n  ironmesh rack list -o json | jq '.[].name'")]
-    List,
+    #[command(after_help = "Examples:\n  ironmesh rack list --watch\n  ironmesh rack list -o json | jq '.[].name'")]
+    List(List),
     /// Show a rack: its network, what its machines boot, who serves it, and MACs that belong to no node.
     ///
     /// A machine that asks for an address and is not enrolled appears among the unknown MACs.
@@ -43,6 +45,17 @@ pub enum RackCommand {
     /// Nodes that boot from now on get the new kernel, ramdisk and arguments.
     #[command(after_help = "Example:\n  ironmesh rack set r1 --kernel agent-kernel-2 --ramdisk agent-ramdisk-2")]
     Set(Set),
+    /// Delete a rack that has no nodes, no hosts and no running services. Its name is free then.
+    #[command(after_help = "Example:\n  ironmesh rack delete r1")]
+    Delete(Named),
+}
+
+/// How racks are listed.
+#[derive(Debug, Clone, Args)]
+pub struct List {
+    /// Show the list again whenever it changes, until it is interrupted.
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Which rack.
@@ -117,14 +130,25 @@ pub(crate) async fn run(screen: &Screen, api: &Api, command: RackCommand) -> Res
             let request = new(create);
             show(screen, &answered(once(request, async |request| api.racks().create_rack(request).await).await?.rack)?)
         }
-        RackCommand::List => {
+        RackCommand::List(List { watch }) => {
             let page = async |page_token| {
                 let request = ListRacksRequest { page_token, ..Default::default() };
                 let answer = api.racks().list_racks(request).await?.into_inner();
                 Ok((answer.racks, answer.next_page_token))
             };
+            let json = |racks: &Vec<Rack>| racks.iter().map(json::rack).collect::<Value>();
+            if watch {
+                let ask = async || pages::all(page).await;
+                return repeat::watch(screen, ask, |racks| table_of(screen, racks), json).await;
+            }
             let racks = pages::all(page).await?;
-            list(screen, &racks)
+            screen.show(|| table_of(screen, &racks), || json(&racks))
+        }
+        RackCommand::Delete(Named { rack }) => {
+            let request = DeleteRackRequest { rack: rack.clone(), ..Default::default() };
+            once(request, async |request| api.racks().delete_rack(request).await).await?;
+            let told = serde_json::json!({ "name": rack, "deleted": true });
+            screen.show(|| format!("{}: deleted", human::rack(&rack)), || told)
         }
         RackCommand::Show(Named { rack }) => {
             show(screen, &answered(api.racks().get_rack(GetRackRequest { rack }).await?.into_inner().rack)?)
@@ -171,7 +195,7 @@ fn change(set: Set) -> UpdateRackRequest {
     }
 }
 
-fn list(screen: &Screen, racks: &[Rack]) -> Result<(), Error> {
+fn table_of(screen: &Screen, racks: &[Rack]) -> String {
     let row = |rack: &Rack| {
         let range = if rack.subnet.is_empty() {
             String::new()
@@ -189,10 +213,7 @@ fn list(screen: &Screen, racks: &[Rack]) -> Result<(), Error> {
         ]
     };
     let heading = ["RACK", "SUBNET", "ADDRESSES", "KERNEL", "RAMDISK", "REPLICAS", "UNKNOWN MACS"];
-    screen.show(
-        || table::list(screen, &heading, racks.iter().map(row)),
-        || racks.iter().map(json::rack).collect::<Value>(),
-    )
+    table::list(screen, &heading, racks.iter().map(row))
 }
 
 fn show(screen: &Screen, rack: &Rack) -> Result<(), Error> {
@@ -217,7 +238,11 @@ fn drawn(screen: &Screen, rack: &Rack) -> String {
         ],
     );
     if rack.replicas.is_empty() {
-        text.push_str("\n\nNo service instance serves this rack; start services that have it in their configuration.");
+        let name = if rack.name.is_empty() { "\"\"" } else { &rack.name };
+        text.push_str(&format!(
+            "\n\nNo host serves this rack. Let one join:\n\n  ironmesh token create --rack {name}\n\nand type on it what this \
+             shows."
+        ));
     } else {
         text.push_str("\n\n");
         text.push_str(&replicas(screen, rack));
@@ -268,11 +293,12 @@ fn replicas(screen: &Screen, rack: &Rack) -> String {
         vec![
             words::service(replica.service()).to_owned(),
             replica.instance.chars().take(8).collect(),
+            replica.host.clone(),
             replica.endpoint.clone(),
             word(replica.leader, "yes"),
             replica.owns.to_string(),
             state(rack, replica),
         ]
     });
-    table::list(screen, &["SERVICE", "INSTANCE", "ENDPOINT", "LEADER", "OWNS", "STATE"], rows)
+    table::list(screen, &["SERVICE", "INSTANCE", "HOST", "ENDPOINT", "LEADER", "OWNS", "STATE"], rows)
 }

@@ -72,6 +72,13 @@ impl Change {
         self
     }
 
+    /// Expects that no key begins with this prefix.
+    #[must_use]
+    pub fn expect_none_under(mut self, prefix: &str) -> Self {
+        self.compares.push(Compare::NoneUnder(prefix.to_owned()));
+        self
+    }
+
     /// Writes the value.
     ///
     /// # Errors

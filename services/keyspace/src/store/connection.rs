@@ -176,6 +176,8 @@ pub(crate) enum Compare {
     ModRevision(String, i64),
     /// The key was created at this revision; 0 means it does not exist.
     CreateRevision(String, i64),
+    /// No key begins with this prefix.
+    NoneUnder(String),
 }
 
 /// What a [`Transaction`] does.

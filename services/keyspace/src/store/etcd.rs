@@ -301,6 +301,8 @@ fn compare(compare: Compare) -> etcd_client::Compare {
         Compare::CreateRevision(path, revision) => {
             etcd_client::Compare::create_revision(path, CompareOp::Equal, revision)
         }
+        // A range without keys is compared as a key that does not exist.
+        Compare::NoneUnder(prefix) => etcd_client::Compare::create_revision(prefix, CompareOp::Equal, 0).with_prefix(),
     }
 }
 

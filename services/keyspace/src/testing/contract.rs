@@ -110,6 +110,7 @@ cases! {
         a_transaction_writes_everything_at_one_revision
         a_transaction_with_a_false_condition_writes_nothing
         a_condition_on_the_create_revision_fails_once_the_key_was_made_again
+        a_condition_that_nothing_is_under_a_prefix_fails_once_a_key_is
         a_failed_transaction_reads_what_is_there
         deleting_what_does_not_exist_takes_no_revision
         a_key_is_written_once_in_a_transaction;

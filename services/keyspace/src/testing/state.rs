@@ -181,7 +181,13 @@ impl State {
         match compare {
             Compare::ModRevision(path, revision) => self.pair(path).map_or(0, |pair| pair.revision) == *revision,
             Compare::CreateRevision(path, revision) => self.pair(path).map_or(0, |pair| pair.created) == *revision,
+            Compare::NoneUnder(prefix) => self.has_none_under(prefix),
         }
+    }
+
+    fn has_none_under(&self, prefix: &str) -> bool {
+        let under = self.keys.range(prefix.to_owned()..).take_while(|(path, _)| path.starts_with(prefix));
+        under.into_iter().all(|(path, _)| self.current(path).is_none())
     }
 
     /// Writes a key at the next revision.

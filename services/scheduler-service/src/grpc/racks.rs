@@ -16,9 +16,9 @@ use keyspace::{
 };
 use proto::{
     api::v1::{
-        CreateRackRequest, CreateRackResponse, GetRackRequest, GetRackResponse, Leaving, ListRacksRequest,
-        ListRacksResponse, Rack as WireRack, Replica as WireReplica, Ring as WireRing, ServiceKind, UnknownMac,
-        UpdateRackRequest, UpdateRackResponse, rack_service_server::RackService,
+        CreateRackRequest, CreateRackResponse, DeleteRackRequest, DeleteRackResponse, GetRackRequest, GetRackResponse,
+        Leaving, ListRacksRequest, ListRacksResponse, Rack as WireRack, Replica as WireReplica, Ring as WireRing,
+        ServiceKind, UnknownMac, UpdateRackRequest, UpdateRackResponse, rack_service_server::RackService,
     },
     convert::{Invalid, mask::Mask, text, time::wire_time},
 };
@@ -88,6 +88,7 @@ impl Shared {
                     service: ServiceKind::from(service).into(),
                     instance: instance.to_string(),
                     endpoint: member.value.endpoint,
+                    host: member.value.host,
                     leader: leader.as_ref().is_some_and(|leader| leader.value.instance == instance),
                     stopping: member.value.stopping,
                     owns: u32::try_from(nodes.iter().filter(owned).count()).unwrap_or(u32::MAX),
@@ -283,5 +284,15 @@ impl RackService for Shared {
             anew()
         };
         Ok(Response::new(self.once(&context, change, anew).await?))
+    }
+
+    async fn delete_rack(&self, request: Request<DeleteRackRequest>) -> Answer<DeleteRackResponse> {
+        let context = RequestContext::read(&request, "DeleteRack", request.get_ref())?;
+        let DeleteRackRequest { rack, etag } = request.into_inner();
+        let change = async {
+            fleet::racks::delete(&context, self, &rack, &etag).await?;
+            Ok(DeleteRackResponse {})
+        };
+        Ok(Response::new(self.once(&context, change, || Ok(DeleteRackResponse {})).await?))
     }
 }

@@ -52,6 +52,23 @@ pub(super) async fn a_condition_on_the_create_revision_fails_once_the_key_was_ma
     Ok(())
 }
 
+pub(super) async fn a_condition_that_nothing_is_under_a_prefix_fails_once_a_key_is(
+    space: &Space<'_>,
+) -> Result<(), Error> {
+    let none = |prefix: &str| vec![Compare::NoneUnder(space.path(prefix))];
+    let writes = async |prefix: &str, value: &str| {
+        Ok::<_, Error>(space.transact(none(prefix), vec![space.put("z", value)]).await.map_err(writing)?.succeeded)
+    };
+    space.write(vec![space.put("rack1/a", "1"), space.put("rack10", "1")]).await?;
+    for (prefix, is_so) in [("rack/", true), ("rack1/", false), ("rack1", false), ("rack10", false), ("rack10/", true)]
+    {
+        assert_eq!(writes(prefix, "1").await?, is_so, "{prefix}");
+    }
+    space.write(vec![space.delete("rack1/a")]).await?;
+    assert!(writes("rack1/", "2").await?, "what was deleted is not there");
+    Ok(())
+}
+
 pub(super) async fn a_failed_transaction_reads_what_is_there(space: &Space<'_>) -> Result<(), Error> {
     let revision = space.write(vec![space.put("a", "1")]).await?;
     let transaction = |compare| Transaction {
