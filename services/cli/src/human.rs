@@ -49,6 +49,18 @@ pub(crate) fn ago(now: Timestamp, time: Option<WireTime>) -> String {
     }
 }
 
+/// Formats how far ahead a time is; empty if the time is absent.
+pub(crate) fn ahead(now: Timestamp, time: Option<WireTime>) -> String {
+    let Some(at) = at(time) else { return String::new() };
+    let seconds = at.since(now).as_secs();
+    match seconds {
+        0..120 => format!("in {seconds} s"),
+        120..7200 => format!("in {} m", seconds / 60),
+        7200..172_800 => format!("in {} h", seconds / 3600),
+        _ => format!("in {} d", seconds / 86_400),
+    }
+}
+
 /// Formats a time with its age; empty if the time is absent.
 pub(crate) fn moment(now: Timestamp, time: Option<WireTime>) -> String {
     at(time).map(|at| format!("{} ({})", second(at), ago(now, time))).unwrap_or_default()

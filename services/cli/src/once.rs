@@ -1,7 +1,7 @@
 //! Sends requests that change something under an id of their own, and repeats one whose connection broke under the same
 //! id, so that it is carried out once.
 
-use std::{error::Error as _, io, time::Duration};
+use std::{error::Error as StdError, io, time::Duration};
 
 use service_kit::status::reason;
 use tokio::time::{Instant, sleep};
@@ -35,7 +35,7 @@ pub(crate) async fn once<Q: Clone, A>(
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) => status,
         };
-        was_reached |= !is_refused(&status);
+        was_reached |= !is_refused(status.source());
         // Without an id it might be carried out twice.
         if id.is_none() || !was_reached || !may_be_repeated(&status) || begun.elapsed() > RETRY_TIMEOUT {
             return Err(status);
@@ -58,9 +58,8 @@ fn is_lasting(status: &Status) -> bool {
     reason(status).is_some_and(|reason| ["ISLAND", login::channel::REASON].contains(&&*reason))
 }
 
-/// Whether the connection was refused.
-fn is_refused(status: &Status) -> bool {
-    let mut cause = status.source();
+/// Whether the connection was refused, if that is among the causes.
+pub(crate) fn is_refused(mut cause: Option<&(dyn StdError + 'static)>) -> bool {
     while let Some(error) = cause {
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
             return true;

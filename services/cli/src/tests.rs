@@ -1,13 +1,15 @@
 //! The whole command line against a scheduler-service of canned answers, over real gRPC and mutual TLS.
 
 mod canned;
+mod failover;
 mod fake;
+mod fleet;
 mod logins;
 
 use std::path::Path;
 
 use canned::NOW;
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use domain::time::Timestamp;
 use fake::Fake;
 use proto::api::v1::ProvisionVerb;
@@ -21,7 +23,17 @@ struct Tree {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    command: Command,
+    command: All,
+}
+
+/// The commands as the binary has them.
+#[derive(Debug, Subcommand)]
+enum All {
+    #[command(flatten)]
+    Ask(Command),
+    /// List hosts, drain them and remove them.
+    #[command(subcommand)]
+    Host(HostCommand),
 }
 
 /// What a command said and how it ended.
@@ -36,10 +48,18 @@ async fn at(context: &Path, words: &str) -> Ended {
 }
 
 async fn of(context: &Path, words: &[&str]) -> Ended {
+    of_width(context, words, 110).await
+}
+
+async fn of_width(context: &Path, words: &[&str], width: u16) -> Ended {
     let words = ["ironmesh", "--context", context.to_str().unwrap()].into_iter().chain(words.iter().copied());
     let tree = Tree::try_parse_from(words).unwrap();
-    let (screen, said) = Screen::in_memory(tree.global.output, 110, Timestamp::from_millis(NOW));
-    let code = Box::pin(attempt(&screen, &tree.global, tree.command)).await;
+    let (screen, said) = Screen::in_memory(tree.global.output, width, Timestamp::from_millis(NOW));
+    let command = match tree.command {
+        All::Ask(command) => command,
+        All::Host(command) => Command::Host(command),
+    };
+    let code = Box::pin(attempt(&screen, &tree.global, command)).await;
     let said = std::mem::take(&mut *said.lock());
     Ended { code: format!("{code:?}"), answers: said.answers, remarks: said.remarks }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use domain::service::Service;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -30,8 +31,12 @@ use crate::{
 
 /// Maximum time to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Interval of HTTP/2 pings on an idle connection, and how long to wait for the reply before reconnecting.
+/// How long a replica may take to accept before the next one is tried beside it (RFC 8305 §5).
+const NEXT_REPLICA_DELAY: Duration = Duration::from_millis(250);
+/// Interval of HTTP/2 pings on a connection, and how long to wait for the reply before reconnecting.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// The same where another replica can be called instead: one that is silent is left within a second.
+const FAILOVER_INTERVAL: Duration = Duration::from_millis(350);
 
 /// A channel that adds a deadline and the current trace to every call.
 pub type MeshChannel = InterceptedService<Channel, CallInterceptor>;
@@ -58,7 +63,8 @@ impl Interceptor for CallInterceptor {
 pub struct InvalidEndpoint(String);
 
 /// Opens a channel to a rack's service at `endpoint` (`host:port`). It connects on first use and reconnects on failure.
-/// If any of several replicas will do, `endpoint` lists them separated by commas; the first that accepts is used.
+/// If any of several replicas will do, `endpoint` lists them separated by commas; the first that accepts is used, and another
+/// one within a second after that one has died, stopped or become silent.
 ///
 /// `deadline` applies to each call; use `None` for streams.
 ///
@@ -129,29 +135,43 @@ impl ClientTls {
 fn channel(tls: ClientTls, endpoint: &str, name: ServerName<'static>) -> Option<Channel> {
     let addresses: Vec<String> = endpoint.split(',').map(|address| address.trim().to_owned()).collect();
     let first = addresses.first()?.clone();
-    let connect_timeout = CONNECT_TIMEOUT / u32::try_from(addresses.len()).ok()?;
+    let interval = if addresses.len() > 1 { FAILOVER_INTERVAL } else { KEEP_ALIVE_INTERVAL };
     // For tonic the scheme is http: the connector does TLS itself, so that certificates can be reloaded.
     let connector = tower::service_fn(move |_: http::Uri| {
         let (tls, addresses, name) = (tls.clone(), addresses.clone(), name.clone());
-        async move {
-            let mut outcome = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
-            for address in &addresses {
-                outcome = match timeout(connect_timeout, connect(&tls, address, name.clone())).await {
-                    Ok(Ok(stream)) => return Ok(TokioIo::new(stream)),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
-                };
-            }
-            outcome
-        }
+        async move { first_to_accept(&addresses, |address| connect(&tls, address, name.clone())).await.map(TokioIo::new) }
     });
     let endpoint = Endpoint::from_shared(format!("http://{first}"))
         .ok()?
         .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_INTERVAL)
+        .http2_keep_alive_interval(interval)
+        .keep_alive_timeout(interval)
         .keep_alive_while_idle(true);
     Some(endpoint.connect_with_connector_lazy(connector))
+}
+
+/// Connects to the replica that accepts first. Each gets a start before the next one, which is tried at once if one refuses.
+async fn first_to_accept<'a, T, F: Future<Output = io::Result<T>>>(
+    addresses: &'a [String],
+    connect: impl Fn(&'a str) -> F,
+) -> io::Result<T> {
+    let (mut attempts, mut rest) = (FuturesUnordered::new(), addresses.iter());
+    let mut outcome = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+    loop {
+        if let Some(address) = rest.next() {
+            attempts.push(timeout(CONNECT_TIMEOUT, connect(address)));
+        } else if attempts.is_empty() {
+            return outcome;
+        }
+        // Each attempt ends by itself.
+        let wait = if rest.len() > 0 { NEXT_REPLICA_DELAY } else { CONNECT_TIMEOUT };
+        match timeout(wait, attempts.next()).await {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(error)))) => outcome = Err(error),
+            Ok(Some(Err(_))) => outcome = Err(io::Error::from(io::ErrorKind::TimedOut)),
+            Ok(None) | Err(_) => {}
+        }
+    }
 }
 
 async fn connect(tls: &ClientTls, address: &str, name: ServerName<'static>) -> io::Result<VerifiedStream> {
@@ -204,5 +224,66 @@ impl AsyncWrite for VerifiedStream {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// How a replica behaves: it accepts or refuses after some milliseconds, or is silent.
+    #[derive(Clone, Copy)]
+    enum Replica {
+        Accepts(u64),
+        Refuses(u64),
+        Silent,
+    }
+
+    async fn answer(replica: Replica, name: String) -> io::Result<String> {
+        match replica {
+            Replica::Accepts(after) => {
+                sleep(Duration::from_millis(after)).await;
+                Ok(name)
+            }
+            Replica::Refuses(after) => {
+                sleep(Duration::from_millis(after)).await;
+                Err(io::Error::from(io::ErrorKind::ConnectionRefused))
+            }
+            Replica::Silent => std::future::pending().await,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_replica_that_accepts_is_used_and_one_that_is_dead_delays_little() {
+        use Replica::{Accepts, Refuses, Silent};
+        let (refused, late) = (io::ErrorKind::ConnectionRefused, io::ErrorKind::TimedOut);
+        // What the replicas do, which one is used, after how many milliseconds of the paused clock.
+        for (case, replicas, used, after) in [
+            ("one", &[Accepts(10)][..], Ok("0"), 10),
+            ("the first is slow, but not too slow", &[Accepts(200), Accepts(0)], Ok("0"), 200),
+            ("the first is dead", &[Refuses(0), Accepts(10)], Ok("1"), 10),
+            ("the first refuses late", &[Refuses(200), Accepts(10)], Ok("1"), 210),
+            ("the first is silent", &[Silent, Accepts(10)], Ok("1"), 260),
+            ("two are silent", &[Silent, Silent, Accepts(10)], Ok("2"), 510),
+            ("silent, dead, alive", &[Silent, Refuses(0), Accepts(10)], Ok("2"), 260),
+            ("the first accepts later than the second", &[Accepts(2_000), Accepts(10)], Ok("1"), 260),
+            ("the second is silent, and the first late", &[Accepts(600), Silent], Ok("0"), 600),
+            ("all are dead", &[Refuses(0), Refuses(10)], Err(refused), 10),
+            ("one is silent for good", &[Silent], Err(late), 3_000),
+            ("all are silent", &[Silent, Silent], Err(late), 3_250),
+            ("none", &[], Err(io::ErrorKind::AddrNotAvailable), 0),
+        ] {
+            let addresses: Vec<_> = (0..replicas.len()).map(|number| number.to_string()).collect();
+            let begun = Instant::now();
+            let outcome = first_to_accept(&addresses, |address| {
+                let replica = address.parse().ok().and_then(|number: usize| replicas.get(number)).copied();
+                answer(replica.unwrap_or(Silent), address.to_owned())
+            });
+            let outcome = outcome.await.map_err(|error| error.kind());
+            assert_eq!(outcome.as_deref().map_err(|kind| *kind), used, "{case}");
+            assert_eq!(begun.elapsed().as_millis(), after, "{case}");
+        }
     }
 }

@@ -137,7 +137,9 @@ fn allows(token: &JoinToken) -> String {
     let services: Vec<_> = token.services().map(|kind| words::service(kind).trim_end_matches("-service")).collect();
     let mut parts = Vec::new();
     if !services.is_empty() {
-        parts.push(format!("{} of rack {}", services.join(", "), human::rack(&token.rack)));
+        let all = services.len() == Service::ALL.len() - 1;
+        let services = if all { "all services".to_owned() } else { services.join(", ") };
+        parts.push(format!("{}: {services}", human::rack(&token.rack)));
     }
     parts.extend(token.store.then(|| "store".to_owned()));
     parts.extend(token.scheduler.then(|| "scheduler".to_owned()));
@@ -150,7 +152,7 @@ fn table_of(screen: &Screen, tokens: &[JoinToken]) -> String {
             token.id.clone(),
             allows(token),
             format!("{}/{}", token.hosts.len(), token.uses),
-            human::at(token.expire_time).map(human::second).unwrap_or_default(),
+            human::ahead(screen.now(), token.expire_time),
         ]
     };
     table::list(screen, &["TOKEN", "ALLOWS", "USED", "EXPIRES"], tokens.iter().map(row))

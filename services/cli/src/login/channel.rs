@@ -4,20 +4,30 @@ use std::{
     collections::HashMap,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Full};
 use service_kit::{client::MeshChannel, status::DOMAIN};
+use tokio::time::sleep;
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Service, ServiceExt as _};
 
 use super::{LoginError, session::Session, token::SecretToken};
+use crate::once::is_refused;
 
 /// Reason in the status of a call that was not sent, because there is no token for it.
 pub(crate) const REASON: &str = "LOGIN";
+
+/// How often a call that changes nothing is sent.
+const READ_TRIES: u32 = 3;
+/// Delay between two tries of it.
+const READ_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// What the names of such calls begin with.
+const READS: &[&str] = &["Get", "List", "Plan"];
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -34,10 +44,42 @@ impl ApiChannel {
         Self { inner, session }
     }
 
+    /// Sends a request. One that changes nothing is sent again if its connection broke, or if the replica stops: the next
+    /// connection is to one that answers.
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        if !is_read(request.uri().path()) {
+            return self.send_once(request).await;
+        }
+        let (head, body) = request.into_parts();
+        // All calls of the command line send one message.
+        let body = body.collect().await?.to_bytes();
+        let mut tries = 1;
+        loop {
+            let request = Request::from_parts(head.clone(), Body::new(Full::new(body.clone())));
+            let outcome = self.send_once(request).await;
+            let is_over = match &outcome {
+                Ok(response) => code_of(response) != Some(Code::Unavailable),
+                // No replica is there.
+                Err(error) => is_refused(Some(error.as_ref() as &(dyn std::error::Error + 'static))),
+            };
+            if is_over || tries == READ_TRIES {
+                return outcome;
+            }
+            tries += 1;
+            sleep(READ_RETRY_DELAY).await;
+        }
+    }
+
+    async fn send_once(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let response = self.inner.clone().oneshot(request).await?;
         Ok(response.map(Body::new))
     }
+}
+
+/// Whether a call changes nothing and has one answer, by its path.
+fn is_read(path: &str) -> bool {
+    let call = path.rsplit('/').next().unwrap_or_default();
+    READS.iter().any(|read| call.starts_with(read))
 }
 
 impl Service<Request<Body>> for ApiChannel {
@@ -107,8 +149,12 @@ fn header(token: &SecretToken) -> Result<HeaderValue, LoginError> {
 
 /// An error without messages has its status in the header (gRPC over HTTP/2, "Trailers-Only").
 fn is_unauthenticated(response: &Response<Body>) -> bool {
-    let code = response.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
-    code == Some(Code::Unauthenticated)
+    code_of(response) == Some(Code::Unauthenticated)
+}
+
+/// The status of an error without messages.
+fn code_of(response: &Response<Body>) -> Option<Code> {
+    response.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
 }
 
 /// Returns the status that a command shows.
@@ -125,6 +171,24 @@ mod tests {
 
     use super::*;
     use crate::error::may_continue;
+
+    #[test]
+    fn only_calls_that_change_nothing_are_reads() {
+        for (call, wanted) in [
+            ("NodeService/GetNode", true),
+            ("NodeService/GetNodeTimeline", true),
+            ("StatusService/GetStatus", true),
+            ("RackService/ListRacks", true),
+            ("AllocationService/PlanAllocation", true),
+            ("NodeService/WatchNodes", false),
+            ("NodeService/CreateNode", false),
+            ("HostService/RemoveHost", false),
+            ("NodeService/ProvisionNode", false),
+            ("", false),
+        ] {
+            assert_eq!(is_read(&format!("/ironmesh.api.v1.{call}")), wanted, "{call}");
+        }
+    }
 
     #[test]
     fn a_watch_goes_on_only_after_an_error_of_the_login_that_may_pass() {

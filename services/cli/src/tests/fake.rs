@@ -27,14 +27,16 @@ use tempfile::TempDir;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::canned::{BEGIN, NOW, adopted, boots, bulk, busy, deploying, failed, inspected, manageable, node, time};
-use super::logins::Accepted;
+use super::{fleet::CannedFleet, logins::Accepted};
 
 use proto::api::v1::{
     bulk_service_server::{BulkService, BulkServiceServer},
     event_service_server::{EventService, EventServiceServer},
+    host_service_server::HostServiceServer,
     image_service_server::{ImageService, ImageServiceServer},
     node_service_server::{NodeService, NodeServiceServer},
     rack_service_server::{RackService, RackServiceServer},
+    status_service_server::StatusServiceServer,
     watch_nodes_response::News,
 };
 
@@ -42,6 +44,12 @@ const RULES: &[Rule] = &[
     Rule::new("/ironmesh.api.v1.BulkService/CreateBulk", operators),
     Rule::new("/ironmesh.api.v1.BulkService/GetBulk", operators),
     Rule::new("/ironmesh.api.v1.EventService/WatchEvents", operators),
+    Rule::new("/ironmesh.api.v1.HostService/CreateJoinToken", operators),
+    Rule::new("/ironmesh.api.v1.HostService/DrainHost", operators),
+    Rule::new("/ironmesh.api.v1.HostService/GetHost", operators),
+    Rule::new("/ironmesh.api.v1.HostService/ListHosts", operators),
+    Rule::new("/ironmesh.api.v1.HostService/ListJoinTokens", operators),
+    Rule::new("/ironmesh.api.v1.HostService/RemoveHost", operators),
     Rule::new("/ironmesh.api.v1.ImageService/CreateImage", operators),
     Rule::new("/ironmesh.api.v1.NodeService/EnsureNodePower", operators),
     Rule::new("/ironmesh.api.v1.NodeService/GetNode", operators),
@@ -53,6 +61,7 @@ const RULES: &[Rule] = &[
     Rule::new("/ironmesh.api.v1.NodeService/WatchNode", operators),
     Rule::new("/ironmesh.api.v1.NodeService/WatchNodes", operators),
     Rule::new("/ironmesh.api.v1.RackService/GetRack", operators),
+    Rule::new("/ironmesh.api.v1.StatusService/GetStatus", operators),
 ];
 
 /// The service, and a context file for it. Ends when dropped.
@@ -93,12 +102,14 @@ impl Fake {
         let endpoint = listener.local_addr().unwrap().to_string();
         let text = format!("endpoint = \"{endpoint}\"\nca = \"ca.pem\"\ncertificate = \"me.pem\"\nkey = \"me.key\"\n");
         fs::write(path("client.toml"), text).unwrap();
-        let canned = Arc::new(Canned::default());
+        let (canned, fleet) = (Arc::new(Canned::default()), Arc::new(CannedFleet::default()));
         let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&canned)))
             .add_service(ImageServiceServer::from_arc(Arc::clone(&canned)))
             .add_service(BulkServiceServer::from_arc(Arc::clone(&canned)))
             .add_service(EventServiceServer::from_arc(Arc::clone(&canned)))
-            .add_service(RackServiceServer::from_arc(Arc::clone(&canned)));
+            .add_service(RackServiceServer::from_arc(Arc::clone(&canned)))
+            .add_service(HostServiceServer::from_arc(Arc::clone(&fleet)))
+            .add_service(StatusServiceServer::from_arc(fleet));
         let host = Host::default();
         let takes_tokens = tokens.is_some();
         let tls = Arc::new(move || if takes_tokens { tls.server_for_tokens() } else { tls.server() });
@@ -408,6 +419,7 @@ impl RackService for Canned {
             owns: 2,
             join_time: time(BEGIN),
             acknowledged: 40,
+            host: "h1".to_owned(),
         };
         let rack = Rack {
             id: "00000000-0000-4000-8000-000000000500".to_owned(),
@@ -448,6 +460,10 @@ impl RackService for Canned {
     }
 
     async fn update_rack(&self, _: Request<UpdateRackRequest>) -> Answer<UpdateRackResponse> {
+        not_here()
+    }
+
+    async fn delete_rack(&self, _: Request<DeleteRackRequest>) -> Answer<DeleteRackResponse> {
         not_here()
     }
 }
