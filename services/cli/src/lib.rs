@@ -9,6 +9,7 @@
 //! | `login` | logs in at an OpenID provider, and adds its tokens to calls |
 //! | `call` | clients of the API's services |
 //! | `once` | repeats a request until it is answered, so that it is carried out once |
+//! | `refusal` | tells whether a connection was refused |
 //! | `command` | one module per noun: decodes arguments, calls the API, shows the answer |
 //! | `pages` | follows the pages of a list to the end |
 //! | `timeline_chart` | draws a boot |
@@ -24,6 +25,7 @@ mod login;
 mod once;
 mod output;
 mod pages;
+mod refusal;
 mod serialize;
 mod table;
 mod timeline_chart;

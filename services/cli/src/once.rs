@@ -1,14 +1,14 @@
 //! Sends requests that change something under an id of their own, and repeats one whose connection broke under the same
 //! id, so that it is carried out once.
 
-use std::{error::Error as StdError, io, time::Duration};
+use std::{error::Error as _, time::Duration};
 
 use service_kit::status::reason;
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Response, Status, metadata::AsciiMetadataValue};
 use uuid::Uuid;
 
-use crate::{error::is_unreachable, login};
+use crate::{error::is_unreachable, login, refusal::is_refused};
 
 /// The metadata that names a request.
 const HEADER: &str = "ironmesh-request-id";
@@ -56,17 +56,6 @@ fn may_be_repeated(status: &Status) -> bool {
 /// Whether the same would be answered for longer. A login is renewed with a patience of its own.
 fn is_lasting(status: &Status) -> bool {
     reason(status).is_some_and(|reason| ["ISLAND", login::channel::REASON].contains(&&*reason))
-}
-
-/// Whether the connection was refused, if that is among the causes.
-pub(crate) fn is_refused(mut cause: Option<&(dyn StdError + 'static)>) -> bool {
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::Format;
 
 /// What names a thing, the best first: its own name, or what an answer about it calls it.
-const NAMES: &[&str] = &["name", "node_name", "id", "node", "image", "bulk", "allocation"];
+const NAMES: &[&str] = &["name", "node_name", "id", "node", "image", "bulk", "allocation", "datacenter"];
 
 /// An answer as text, with its last line feed; none for a table, which people read.
 pub(crate) fn written(format: Format, answer: &Value) -> Option<String> {

@@ -1,29 +1,12 @@
 //! Whether a host may be drained or removed, and a rack deleted.
 
-use std::{collections::BTreeMap, fmt};
-
-use domain::service::Service;
 use keyspace::value::Host;
 
 use crate::{
-    error::Error,
+    error::{Error, OnlyHere},
     host_state::{self, HostState},
     survey::{Running, Survey},
 };
-
-/// Services of racks which only one host runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OnlyHere(BTreeMap<String, Vec<Service>>);
-
-impl fmt::Display for OnlyHere {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (rack, services)) in self.0.iter().enumerate() {
-            let names: Vec<_> = services.iter().map(|service| service.name()).collect();
-            write!(f, "{}rack {rack:?}: {}", if number > 0 { "; " } else { "" }, names.join(", "))?;
-        }
-        Ok(())
-    }
-}
 
 /// Whether an instance can take the nodes of a host that stops.
 fn is_successor(survey: &Survey, running: &Running, leaving: &str) -> bool {
@@ -41,7 +24,7 @@ pub fn only_on(survey: &Survey, host: &Host) -> OnlyHere {
             let serves = |running: &&Running| running.service == *service && running.rack == planned.rack;
             let mut others = survey.running.iter().filter(serves);
             if !others.any(|running| is_successor(survey, running, &host.name)) {
-                only.0.entry(planned.rack.clone()).or_default().push(*service);
+                only.add(&planned.rack, *service);
             }
         }
     }

@@ -1,8 +1,29 @@
 //! Why a use case about hosts, join tokens and racks was refused.
 
+use std::{collections::BTreeMap, fmt};
+
+use domain::service::Service;
 use service_kit::status::{Failure, Kind};
 
-use crate::checks::OnlyHere;
+/// Services of racks which only one host runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OnlyHere(BTreeMap<String, Vec<Service>>);
+
+impl fmt::Display for OnlyHere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (rack, services)) in self.0.iter().enumerate() {
+            let names: Vec<_> = services.iter().map(|service| service.name()).collect();
+            write!(f, "{}rack {rack:?}: {}", if number > 0 { "; " } else { "" }, names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl OnlyHere {
+    pub(crate) fn add(&mut self, rack: &str, service: Service) {
+        self.0.entry(rack.to_owned()).or_default().push(service);
+    }
+}
 
 /// Error of a use case.
 #[derive(Debug, thiserror::Error)]
@@ -147,10 +168,7 @@ impl Failure for Error {
 /// For requests that are carried out once, whose errors are those of the scheduler.
 impl From<Error> for scheduler_core::Error {
     fn from(error: Error) -> Self {
-        match error {
-            Error::Core(error) => error,
-            refused => Self::Elsewhere(Box::new(refused)),
-        }
+        if let Error::Core(error) = error { error } else { Self::Elsewhere(Box::new(error)) }
     }
 }
 

@@ -80,7 +80,7 @@ mod tests {
         use HostState::{Degraded, Down, Drained, Draining, Ready, Removing};
         use Service::{Power, Pxe, Scheduler};
         let mark = || Some(Mark { by: "ann".to_owned(), at: Timestamp::default() });
-        let stops = |service| crate::survey::Running { stopping: true, ..running(service, "r1", "h1") };
+        let stops = |service| Running { stopping: true, ..running(service, "r1", "h1") };
         let runs = |service| running(service, "r1", "h1");
         let scheduler = || running(Scheduler, "", "h1");
         let all = || vec![runs(Power), runs(Pxe)];
@@ -93,14 +93,7 @@ mod tests {
             ("all stop", false, false, false, vec![stops(Power), stops(Pxe)], Down),
             ("the scheduler-service alone", true, false, false, vec![scheduler()], Degraded),
             ("with the scheduler-service", true, false, false, [all(), vec![scheduler()]].concat(), Ready),
-            (
-                "of another rack",
-                false,
-                false,
-                false,
-                vec![super::super::checks::tests::running(Power, "r2", "h1")],
-                Down,
-            ),
+            ("of another rack", false, false, false, vec![running(Power, "r2", "h1")], Down),
             ("drained while all run", false, true, false, all(), Draining),
             ("drained while one stops", false, true, false, vec![stops(Pxe)], Draining),
             ("drained and stopped", false, true, false, vec![], Drained),

@@ -17,5 +17,5 @@ pub mod status;
 pub mod survey;
 pub mod tokens;
 
-pub use error::Error;
+pub use error::{Error, OnlyHere};
 pub use survey::Survey;

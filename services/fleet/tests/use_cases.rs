@@ -114,8 +114,9 @@ async fn a_host_is_drained_undrained_and_removed_and_who_asked_is_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_hosts_that_are_drained_at_once_one_goes_on() {
     let world = with_hosts(&["h1", "h2"]).await;
+    let ann = ann();
     let (first, second) =
-        tokio::join!(hosts::change(&ann(), &world.app, "h1", DRAIN), hosts::change(&ann(), &world.app, "h2", DRAIN));
+        tokio::join!(hosts::change(&ann, &world.app, "h1", DRAIN), hosts::change(&ann, &world.app, "h2", DRAIN));
     let refused = [first, second].into_iter().filter_map(Result::err).map(CoreError::from).collect::<Vec<_>>();
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert!(refused[0].is_conflict() || matches!(refused[0], CoreError::Elsewhere(_)), "{refused:?}");

@@ -12,7 +12,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-pub use crate::names::{HOST_NAME_RULE, RACK_NAME_RULE, is_host_name, is_rack_name};
+pub use crate::names::{
+    DATACENTER_RULE, HOST_NAME_RULE, RACK_NAME_RULE, TRUST_DOMAIN_RULE, is_datacenter_name, is_host_name, is_rack_name,
+    is_trust_domain,
+};
 use crate::{listener::HttpLimits, tls::Files};
 
 /// Weight of a service with a full share of its rack's nodes.

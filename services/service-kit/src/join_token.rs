@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use zeroize::Zeroize as _;
 
-use crate::names::is_host_name;
+use crate::names::is_datacenter_name;
 
 /// What the text begins with.
 const PREFIX: &str = "ironmesh-join-1.";
@@ -131,7 +131,7 @@ impl JoinToken {
         let (id, fixed) = fixed.split_at(16);
         let (secret, ca_digest) = fixed.split_at(32);
         let datacenter = str::from_utf8(datacenter).map_err(|_| damaged)?;
-        if version != [VERSION] || !is_host_name(datacenter) {
+        if version != [VERSION] || !is_datacenter_name(datacenter) {
             return Err(damaged);
         }
         Ok(Self {

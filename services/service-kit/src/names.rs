@@ -1,4 +1,5 @@
-//! What racks, hosts and operators may be named: their names are parts of the identities in certificates.
+//! What racks, operators, hosts, datacenters and trust domains may be named: their names are parts of the identities in
+//! certificates.
 
 /// What the name of a rack must be, for error messages.
 pub const RACK_NAME_RULE: &str = "must consist of lower-case letters, digits and dashes, and not be operator, dc, rack, \
@@ -21,19 +22,8 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name))
 }
 
-/// Returns whether `name` is a valid rack name: lower-case letters, digits and dashes, at most 63, as in a DNS label,
-/// and no reserved word. A rack may have no name.
-#[must_use]
-pub fn is_rack_name(name: &str) -> bool {
-    !is_reserved(name) && (name.is_empty() || is_host_name(name))
-}
-
-/// What the name of a host must be, for error messages.
-pub const HOST_NAME_RULE: &str = "must consist of lower-case letters, digits and dashes, at most 63, as in a DNS label";
-
-/// Returns whether `name` is a valid host name: a DNS label (RFC 1123 §2.1) in lower case.
-#[must_use]
-pub fn is_host_name(name: &str) -> bool {
+/// Returns whether `name` is a label of a DNS name in lower case (RFC 1035 §2.3.1, RFC 1123 §2.1).
+fn is_dns_label(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && !name.starts_with('-')
         && !name.ends_with('-')

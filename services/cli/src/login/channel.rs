@@ -17,7 +17,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Service, ServiceExt as _};
 
 use super::{LoginError, session::Session, token::SecretToken};
-use crate::once::is_refused;
+use crate::refusal::is_refused;
 
 /// Reason in the status of a call that was not sent, because there is no token for it.
 pub(crate) const REASON: &str = "LOGIN";

@@ -78,7 +78,7 @@ fn token(expires_in: i64, used: bool) -> (Uuid, JoinToken) {
     let token = JoinToken {
         digest: String::new(),
         rack: None,
-        services: std::collections::BTreeSet::new(),
+        services: BTreeSet::new(),
         store: true,
         scheduler: false,
         uses: 1,

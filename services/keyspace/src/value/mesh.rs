@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn members_of_versions_without_weights_have_a_full_share_and_read_those_with_one() {
-        let before = r#"{"endpoint": "a:1", "weight": 1, "since": 0}"#;
+        let before = r#"{"endpoint": "a:1", "weight": 1, "since": "2026-01-01T00:00:00Z"}"#;
         let member: Member = serde_json::from_str(before).unwrap();
         assert_eq!((member.weight_percent, member.host.as_str()), (100, ""));
         let text = serde_json::to_string(&Member { weight_percent: 250, ..member }).unwrap();

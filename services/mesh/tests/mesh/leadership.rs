@@ -1,11 +1,13 @@
 //! Elections, rings, acknowledgments, eviction.
 
+use domain::id::InstanceId;
 use keyspace::{
     key,
     testing::{MemoryEtcd, WatchDelivery},
 };
 use mesh::Error;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use crate::harness::{Process, SCOPE, SERVICE, ms, node_of, nodes, pair, ring, stored, until};
 
@@ -34,6 +36,20 @@ async fn the_ring_names_the_slots_of_its_members() {
     let slots = ring(&etcd).unwrap().ring.slots;
     assert_eq!(slots[&first.id()].uuid().as_u128(), 1);
     assert_eq!(slots[&second.id()].uuid().as_u128(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ring_has_the_weights_of_its_members_and_those_without_one_have_a_full_share() {
+    let etcd = MemoryEtcd::new();
+    let first = Process::joined(&etcd, 1).await;
+    let id = |number| InstanceId::new(Uuid::from_u128(number));
+    for (instance, more) in [(id(2), ""), (id(3), r#", "weight_percent": 300"#)] {
+        let member = format!(r#"{{"endpoint": "a:1", "weight": 1, "since": "2026-01-01T00:00:00Z"{more}}}"#);
+        etcd.put(key::member(SCOPE, SERVICE, instance).path(), member.as_bytes()).unwrap();
+    }
+    until("a ring of three", || ring(&etcd).is_some_and(|ring| ring.ring.members.len() == 3)).await;
+    let members = ring(&etcd).unwrap().ring.members;
+    assert_eq!([first.id(), id(2), id(3)].map(|instance| members[&instance]), [100, 100, 300]);
 }
 
 #[tokio::test(start_paused = true)]
