@@ -27,9 +27,9 @@ const READ_RPC_PREFIXES: &[&str] = &["Get", "List", "Plan", "Watch"];
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// Address of the client.
-    pub peer: Option<IpAddr>,
-    /// The client that a proxy names; not verified.
-    pub forwarded: Option<String>,
+    pub client: Option<IpAddr>,
+    /// Address of the trusted proxy that named the client, if one did.
+    pub proxy: Option<IpAddr>,
     /// The request id, which the response has too.
     pub request: String,
 }
@@ -72,8 +72,8 @@ impl Record<'_> {
             api = "rest",
             who = caller.map(|caller| caller.name.as_str()).unwrap_or_default(),
             project = caller.and_then(|caller| caller.project()).unwrap_or_default(),
-            from = origin.peer.map(tracing::field::display),
-            forwarded = origin.forwarded,
+            from = origin.client.map(tracing::field::display),
+            proxy = origin.proxy.map(tracing::field::display),
             method, path, resource, status,
             request = origin.request,
             changes = changes.to_string(),

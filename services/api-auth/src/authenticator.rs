@@ -2,10 +2,11 @@
 //! Several methods may be configured at once; the headers of a request select one. Without any, requests are not
 //! authenticated.
 
-use std::{path::Path, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use axum::http::{HeaderMap, header, request::Parts};
 use domain::policy::{Caller, Roles, Scope};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 use service_kit::{
     bearer_token::{MAX_TOKEN_BYTES, TokenVerifier},
@@ -16,6 +17,7 @@ use crate::{
     basic::Users,
     config::AuthConfig,
     error::Error,
+    forwarded,
     jwt::Issuer,
     keystone::{Keystone, TOKEN},
     refusal::{Refusal, within},
@@ -46,6 +48,8 @@ pub struct Authenticator {
     is_for_grpc: bool,
     /// Hosts that are known besides those of loopback. They matter only if no method is configured.
     hosts: Vec<String>,
+    /// Networks of the proxies that are believed who their clients are.
+    trusted_proxies: Vec<IpNet>,
     /// The caller if no method is configured.
     unrestricted: Arc<Caller>,
     /// The caller of public paths, without any rights.
@@ -70,6 +74,7 @@ impl Authenticator {
             issuer: issuer.map_err(named("rest_jwt"))?.map(Arc::new),
             is_for_grpc: jwt.grpc,
             hosts: config.hosts.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
             unrestricted: Arc::new(Caller::unrestricted("anybody")),
             anonymous: Arc::new(Caller {
                 name: String::new(),
@@ -91,6 +96,12 @@ impl Authenticator {
     pub fn check_sender(&self, parts: &Parts) -> Result<(), SenderError> {
         sender::check_sender(parts)?;
         if self.is_off() { sender::check_host(parts, &self.hosts) } else { Ok(()) }
+    }
+
+    /// Returns the client of a request of `peer`: the peer, or whom a trusted proxy names ([`forwarded::client`]).
+    #[must_use]
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        forwarded::client(peer, headers, &self.trusted_proxies)
     }
 
     /// Returns the verifier of the tokens of operators on the gRPC listener; `None` if none are accepted there.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use domain::policy::Roles;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use service_kit::outbound_http::OutboundConfig;
 
@@ -20,6 +21,8 @@ pub struct AuthConfig {
     pub jwt: Jwt,
     /// Hosts by which clients reach the API if requests are not authenticated, besides `localhost` and loopback addresses.
     pub hosts: Vec<String>,
+    /// Networks of the proxies that are believed who their clients are.
+    pub trusted_proxies: Vec<IpNet>,
     /// How the servers are reached.
     pub outbound: OutboundConfig,
 }

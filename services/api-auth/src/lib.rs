@@ -16,6 +16,7 @@ mod authenticator;
 mod basic;
 pub mod config;
 mod error;
+pub mod forwarded;
 mod identity_server;
 mod jwt;
 mod keystone;

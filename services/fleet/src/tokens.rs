@@ -27,6 +27,8 @@ const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 const MAX_USES: u32 = 1000;
 /// Maximum number of valid tokens.
 const MAX_TOKENS: usize = 1000;
+/// How long an expired token is kept: a host that comes late is told that it expired.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Expired tokens that are deleted with each new one.
 const DELETED_PER_TOKEN: usize = 20;
 
@@ -152,7 +154,8 @@ pub async fn create(
         return Err(CoreError::TooMany { what: "join tokens", max: MAX_TOKENS }.into());
     }
     let mut change = registry.mesh.as_member()?.put(&key::join_token(id), &record, Expect::same(before.as_ref()))?;
-    let expired = expired.iter().filter_map(|(path, token)| Some((key::last::<Uuid>(path)?, token.revision)));
+    let expired = expired.iter().filter(|(_, token)| token.value.expires.plus(RETENTION) < now);
+    let expired = expired.filter_map(|(path, token)| Some((key::last::<Uuid>(path)?, token.revision)));
     for (old, revision) in expired.filter(|(old, _)| *old != id).take(DELETED_PER_TOKEN) {
         change = change.delete(&key::join_token(old), Expect::Revision(revision));
     }

@@ -16,21 +16,21 @@ use super::{
     ApiRequest, RestApi, collections::IronicCollection, node_document::render, ports, records::to_fields,
     response::ApiResponse,
 };
-use api_auth::audit::{self, Origin, Record};
+use api_auth::{
+    Authenticator,
+    audit::{self, Origin, Record},
+};
 use scheduler_core::node_view::NodeView;
-
-/// Maximum length of the logged `X-Forwarded-For` header, in characters.
-const MAX_FORWARDED_CHARS: usize = 100;
 
 /// Path and fields of a resource, secrets sealed.
 type AuditedResource = (String, Map<String, Value>);
 
 /// Determines the origin of a request.
-pub(super) fn origin(parts: &Parts) -> Origin {
-    let peer = parts.extensions.get::<Peer>().map(|peer| peer.address().ip());
-    let forwarded = parts.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
-    let forwarded = forwarded.map(|text| text.chars().take(MAX_FORWARDED_CHARS).collect());
-    Origin { peer, forwarded, request: format!("req-{}", uuid::Uuid::new_v4()) }
+pub(super) fn origin(auth: &Authenticator, parts: &Parts) -> Origin {
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.address().ip().to_canonical());
+    let client = peer.map(|peer| auth.client(peer, &parts.headers));
+    let proxy = peer.filter(|peer| Some(*peer) != client);
+    Origin { client, proxy, request: format!("req-{}", uuid::Uuid::new_v4()) }
 }
 
 impl RestApi {

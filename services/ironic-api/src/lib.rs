@@ -49,7 +49,15 @@ mod webhooks;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Extension, Router, body::Body, extract::State, http::Request, middleware, response::Response};
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::State,
+    http::{Request, StatusCode},
+    middleware,
+    response::Response,
+    routing::get,
+};
 use domain::policy::{Caller, Role};
 use serde_json::{Value, json};
 use service_kit::{
@@ -100,8 +108,23 @@ pub async fn serve(
 ) {
     let api = rest_api(app, auth, outbound, listener.scheme(), listener.limits(), agents);
     let refusing = middleware::from_fn_with_state(Arc::clone(&api), refuse_sender);
-    let routes = Router::new().fallback(handle).with_state(api).layer(refusing);
+    // A load balancer names the host by its address.
+    let routes = Router::new().fallback(handle).with_state(Arc::clone(&api)).layer(refusing).merge(health_route(api));
     listener.serve(host, routes).await;
+}
+
+fn health_route(api: Arc<RestApi>) -> Router {
+    Router::new().route("/healthz", get(health)).with_state(api)
+}
+
+/// Says whether this replica should get requests: not while it stops, or is cut off from the store.
+async fn health(State(api): State<Arc<RestApi>>) -> (StatusCode, String) {
+    let why = match api.app.registry.mesh.island() {
+        _ if api.host.is_stopping() => "stopping\n".to_owned(),
+        Some(island) => format!("{}\n", island.why.word()),
+        None => return (StatusCode::OK, "ok\n".to_owned()),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
 /// Refuses requests that name no server or, without authentication, an unknown one, or that browsers send for pages of other
@@ -115,7 +138,7 @@ async fn refuse_sender(State(api): State<Arc<RestApi>>, request: Request<Body>, 
             ErrorClass::Forbidden.error(error.to_string())
         }
     };
-    let origin = audit::origin(&parts);
+    let origin = audit::origin(&api.auth, &parts);
     audit::record_refused(&parts, &origin, error.status);
     response::into_http(&VersionHeaders::default(), Err(error), &origin.request)
 }
@@ -125,7 +148,8 @@ pub fn router(app: Arc<AppState>, authenticator: Authenticator) -> Router {
     let limits = HttpLimits::default();
     let listener = Listener::new(ListenerKind::Rest, &limits, BodyBudget::new(&limits));
     let api = rest_api(app, authenticator, Outbound::default(), "http", &listener.limits, RestAgents::Always);
-    Router::new().fallback(handle).with_state(api).layer(Extension(Peer::without_connection(listener)))
+    let routes = Router::new().fallback(handle).with_state(Arc::clone(&api)).merge(health_route(api));
+    routes.layer(Extension(Peer::without_connection(listener)))
 }
 
 fn rest_api(
@@ -143,13 +167,14 @@ fn rest_api(
 
 async fn handle(State(api): State<Arc<RestApi>>, Extension(peer): Extension<Peer>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
-    let origin = audit::origin(&parts);
+    let origin = audit::origin(&api.auth, &parts);
     if let Some(response) = description::answer(&parts, &origin.request) {
         return response;
     }
     let path = parts.uri.path();
     let path = path.strip_prefix("/v1").unwrap_or(path);
-    let caller = match api.auth.check(path, &parts.headers, AddressKey::of(peer.address().ip())).await {
+    let client = api.auth.client(peer.address().ip(), &parts.headers);
+    let caller = match api.auth.check(path, &parts.headers, AddressKey::of(client)).await {
         Ok(caller) => caller,
         Err(denied) => {
             let response = response::denied(&denied, &origin.request);

@@ -1,13 +1,14 @@
 //! The configuration of a scheduler-service.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
 use api_auth::{AuthConfig, Jwt, Keystone};
 use domain::plan::Limits;
+use ipnet::IpNet;
 use ironic_api::{RestAgents, RestTls};
 use serde::{Deserialize, Serialize};
 use service_kit::{
@@ -69,6 +70,9 @@ pub struct Scheduler {
     /// without port. Requests for others are refused, except for `localhost` and loopback addresses: a page whose name leads
     /// here (DNS rebinding) is of such a host.
     pub rest_hosts: Vec<String>,
+    /// Networks of the proxies in front of the REST API. The client that they name, in `X-Forwarded-For` or `Forwarded`, is the one
+    /// in audit records and in limits of wrong passwords by address. Of other senders the headers mean nothing.
+    pub rest_trusted_proxies: Vec<String>,
     /// Where calls of agents (lookup, heartbeat, inspection reports) are passed on to their rack: `loopback` only where
     /// the REST API listens on loopback, `always`, or `never`. Agents are told the address of their rack's
     /// inventory-service, which checks that they call from the node's address; here that cannot be checked.
@@ -91,6 +95,7 @@ impl Default for Scheduler {
             rest_tls: RestTls::default(),
             rest_users: PathBuf::new(),
             rest_hosts: Vec::new(),
+            rest_trusted_proxies: Vec::new(),
             rest_keystone: Keystone::default(),
             rest_jwt: Jwt::default(),
             rest_agents: RestAgents::default(),
@@ -107,7 +112,9 @@ impl Scheduler {
     /// How clients of the REST API prove who they are.
     pub(crate) fn auth(&self, outbound: OutboundConfig) -> AuthConfig {
         let (users, keystone, jwt) = (self.rest_users.clone(), self.rest_keystone.clone(), self.rest_jwt.clone());
-        AuthConfig { users, keystone, jwt, hosts: self.rest_hosts.clone(), outbound }
+        let hosts = self.rest_hosts.clone();
+        let trusted_proxies = self.rest_trusted_proxies.iter().filter_map(|text| network(text)).collect();
+        AuthConfig { users, keystone, jwt, hosts, trusted_proxies, outbound }
     }
 
     pub(crate) const fn limits(&self) -> Limits {
@@ -145,6 +152,12 @@ impl Configured for Config {
                 self.scheduler.rest
             ));
         }
+        for proxy in self.scheduler.rest_trusted_proxies.iter().filter(|text| network(text).is_none()) {
+            problems.push(format!(
+                "scheduler.rest_trusted_proxies: {proxy:?} must be an address or a network, such as 10.0.0.5, 10.0.0.0/24 or \
+                 fd00::/64"
+            ));
+        }
         for host in self.scheduler.rest_hosts.iter().filter(|host| !is_host(host)) {
             problems.push(format!(
                 "scheduler.rest_hosts: {host:?} must be a host without scheme, port and path, such as ironic.example or \
@@ -153,6 +166,11 @@ impl Configured for Config {
         }
         problems
     }
+}
+
+/// Reads a network, or an address as the network of it alone.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// Returns whether a text is a host as the authority of a URL has it, without port.
@@ -166,6 +184,27 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trusted_proxies_are_addresses_or_networks() {
+        for (proxy, is_accepted) in [
+            ("10.0.0.5", true),
+            ("10.0.0.0/24", true),
+            ("fd00::1", true),
+            ("fd00::/64", true),
+            ("10.0.0.0/33", false),
+            ("10.0.0.5:80", false),
+            ("[fd00::1]", false),
+            ("proxy.example", false),
+            ("", false),
+        ] {
+            let scheduler = Scheduler { rest_trusted_proxies: vec![proxy.to_owned()], ..Scheduler::default() };
+            let config = Config { scheduler, ..Config::default() };
+            assert_eq!(config.problems().is_empty(), is_accepted, "{proxy}: {:?}", config.problems());
+            let known = config.scheduler.auth(OutboundConfig::default()).trusted_proxies.len();
+            assert_eq!(known == 1, is_accepted, "{proxy}");
+        }
+    }
 
     #[test]
     fn hosts_are_given_without_scheme_port_and_path() {

@@ -8,6 +8,8 @@ mod grpc;
 #[cfg(test)]
 mod interfaces_agree;
 mod internal;
+#[cfg(test)]
+mod load_balancer;
 mod stale;
 
 pub use api_auth::{Jwt, Keystone};

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{
         Arc,
@@ -96,39 +96,16 @@ impl Fake {
             fs::write(path(&format!("{name}.pem")), issued.certificate).unwrap();
             fs::write(path(&format!("{name}.key")), issued.key).unwrap();
         }
-        let files = Files { ca: path("ca.pem"), certificate: path("service.pem"), key: path("service.key") };
-        let tls = Tls::load(files).unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = listener.local_addr().unwrap().to_string();
+        let (endpoint, host, canned) = listen(folder.path(), tokens).await;
         let text = format!("endpoint = \"{endpoint}\"\nca = \"ca.pem\"\ncertificate = \"me.pem\"\nkey = \"me.key\"\n");
         fs::write(path("client.toml"), text).unwrap();
-        let (canned, fleet) = (Arc::new(Canned::default()), Arc::new(CannedFleet::default()));
-        let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&canned)))
-            .add_service(ImageServiceServer::from_arc(Arc::clone(&canned)))
-            .add_service(BulkServiceServer::from_arc(Arc::clone(&canned)))
-            .add_service(EventServiceServer::from_arc(Arc::clone(&canned)))
-            .add_service(RackServiceServer::from_arc(Arc::clone(&canned)))
-            .add_service(HostServiceServer::from_arc(Arc::clone(&fleet)))
-            .add_service(StatusServiceServer::from_arc(fleet));
-        let host = Host::default();
-        let takes_tokens = tokens.is_some();
-        let tls = Arc::new(move || if takes_tokens { tls.server_for_tokens() } else { tls.server() });
-        let limits = HttpLimits::default();
-        let door = GrpcListener {
-            name: "fake",
-            purpose: ListenerKind::Grpc,
-            tls,
-            revocations: None,
-            realm: Realm::default(),
-            tokens,
-            routes,
-            rules: RULES.into(),
-            rack: "".into(),
-            budget: BodyBudget::new(&limits),
-            limits,
-        };
-        host.spawn(accept(host.clone(), listener, door));
         Self { context: path("client.toml"), folder, endpoint, canned, host }
+    }
+
+    /// Starts another replica with the same certificate. It runs until the host stops.
+    pub(super) async fn twin(&self) -> (String, Host) {
+        let (endpoint, host, _) = listen(self.folder.path(), None).await;
+        (endpoint, host)
     }
 
     /// The last move of a life that was asked for.
@@ -140,6 +117,40 @@ impl Fake {
     pub(super) fn bmc_commands(&self) -> Vec<String> {
         self.canned.bmc.lock().clone()
     }
+}
+
+async fn listen(folder: &Path, tokens: Option<TokenVerifier>) -> (String, Host, Arc<Canned>) {
+    let path = |name: &str| folder.join(name);
+    let files = Files { ca: path("ca.pem"), certificate: path("service.pem"), key: path("service.key") };
+    let tls = Tls::load(files).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    let (canned, fleet) = (Arc::new(Canned::default()), Arc::new(CannedFleet::default()));
+    let routes = Routes::new(NodeServiceServer::from_arc(Arc::clone(&canned)))
+        .add_service(ImageServiceServer::from_arc(Arc::clone(&canned)))
+        .add_service(BulkServiceServer::from_arc(Arc::clone(&canned)))
+        .add_service(EventServiceServer::from_arc(Arc::clone(&canned)))
+        .add_service(RackServiceServer::from_arc(Arc::clone(&canned)))
+        .add_service(HostServiceServer::from_arc(Arc::clone(&fleet)))
+        .add_service(StatusServiceServer::from_arc(fleet));
+    let host = Host::default();
+    let takes_tokens = tokens.is_some();
+    let tls = Arc::new(move || if takes_tokens { tls.server_for_tokens() } else { tls.server() });
+    let limits = HttpLimits::default();
+    let door = GrpcListener {
+        name: "fake",
+        purpose: ListenerKind::Grpc,
+        tls,
+        revocations: None,
+        tokens,
+        routes,
+        rules: RULES.into(),
+        rack: "".into(),
+        budget: BodyBudget::new(&limits),
+        limits,
+    };
+    host.spawn(accept(host.clone(), listener, door));
+    (endpoint, host, canned)
 }
 
 /// An error of the fake, with a reason as the real one has.

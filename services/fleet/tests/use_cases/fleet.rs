@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use domain::{id::InstanceId, provision::State, service::Service, time::Timestamp};
-use fleet::{
+use ::fleet::{
     Error, Survey,
     hosts::{self, HostChange},
     racks,
     tokens::{self, Issuer, TokenRequest},
 };
+use domain::{id::InstanceId, provision::State, service::Service, time::Timestamp};
 use keyspace::{
     key::{self, Scope},
     value::{Holder, Host, HostRack, JoinToken, Mark, Member, TokenUse},
