@@ -1,7 +1,7 @@
 //! The leaf services of the rack in one task. They answer the scheduler's calls over mutual TLS on loopback, and write
 //! what they observe where the real ones write it. A test sets how the machines behave.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use domain::{
     failure::{Cause, Failure},
