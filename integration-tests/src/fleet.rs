@@ -33,12 +33,18 @@ const BLOCK: usize = 250;
 pub struct Fleet {
     // The order of the fields is the order in which they end.
     mesh: Mesh,
-    machines: Vec<Machine>,
-    host: Host,
-    thread: Option<JoinHandle<Result<()>>>,
+    machines: Machines,
     place: Namespace,
     tag: String,
     folder: TempDir,
+}
+
+/// Machines whose BMCs are served in one namespace. They end when they are dropped.
+#[derive(Debug)]
+pub struct Machines {
+    all: Vec<Machine>,
+    host: Host,
+    thread: Option<JoinHandle<Result<()>>>,
 }
 
 /// One machine.
@@ -83,26 +89,11 @@ impl Fleet {
         down_by_tag(tag)?;
         let place = Namespace::named(&format!("{}svc", prefix(tag)));
         place.create()?;
-        let machines: Vec<_> = (0..count).map(|number| Machine::new(number, folder.path())).collect();
-        let host = Host::default();
-        let chassis = |of: &Machine| Chassis { board: of.board.clone(), heeds: of.heeds.clone() };
-        let served: Vec<_> =
-            machines.iter().map(|machine| (machine.address, machine.bmc.clone(), chassis(machine))).collect();
-        let inner = host.clone();
-        let thread = place.inhabit("fleet", async move || {
-            for (address, bmc, chassis) in served {
-                let host = inner.clone();
-                inner.spawn(async move {
-                    if let Err(error) = bmc.serve(chassis, address, host).await {
-                        eprintln!("the BMC at {address}: {error:#}");
-                    }
-                });
-            }
-            inner.stopping().await;
-            Ok(())
-        })?;
+        let octet = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
+        let address = |number: usize| Ipv4Addr::new(127, 9, octet(number / BLOCK), octet(number % BLOCK + 1));
+        let machines = Machines::begin(&place, (0..count).map(address), folder.path())?;
         let mesh = Mesh::up_on_loopback(&place, &folder.path().join("mesh"), options)?;
-        Ok(Self { mesh, machines, host, thread: Some(thread), place, tag: tag.to_owned(), folder })
+        Ok(Self { mesh, machines, place, tag: tag.to_owned(), folder })
     }
 
     /// Runs `work` in the mesh's namespace with its API.
@@ -122,7 +113,7 @@ impl Fleet {
     /// All machines, `n1` first.
     #[must_use]
     pub fn machines(&self) -> &[Machine] {
-        &self.machines
+        self.machines.all()
     }
 
     /// The mesh.
@@ -161,7 +152,7 @@ impl Fleet {
     /// The file cannot be written.
     pub fn log(&self) -> Result<PathBuf> {
         let mut text = String::new();
-        for machine in &self.machines {
+        for machine in self.machines() {
             for Deed { at, session, what } in machine.bmc.deeds() {
                 let words = match what {
                     What::Login => "login".to_owned(),
@@ -179,7 +170,41 @@ impl Fleet {
     }
 }
 
-impl Drop for Fleet {
+impl Machines {
+    /// Serves a BMC at each of these addresses, which are the namespace's. The machines are off.
+    ///
+    /// # Errors
+    /// There is no such namespace.
+    pub fn begin(place: &Namespace, addresses: impl Iterator<Item = Ipv4Addr>, folder: &Path) -> Result<Self> {
+        let all: Vec<_> = (1..).zip(addresses).map(|(number, address)| Machine::new(number, address, folder)).collect();
+        let host = Host::default();
+        let chassis = |of: &Machine| Chassis { board: of.board.clone(), heeds: of.heeds.clone() };
+        let served: Vec<_> =
+            all.iter().map(|machine| (machine.address, machine.bmc.clone(), chassis(machine))).collect();
+        let inner = host.clone();
+        let thread = place.inhabit("fleet", async move || {
+            for (address, bmc, chassis) in served {
+                let host = inner.clone();
+                inner.spawn(async move {
+                    if let Err(error) = bmc.serve(chassis, address, host).await {
+                        eprintln!("the BMC at {address}: {error:#}");
+                    }
+                });
+            }
+            inner.stopping().await;
+            Ok(())
+        })?;
+        Ok(Self { all, host, thread: Some(thread) })
+    }
+
+    /// All of them, `n1` first.
+    #[must_use]
+    pub fn all(&self) -> &[Machine] {
+        &self.all
+    }
+}
+
+impl Drop for Machines {
     fn drop(&mut self) {
         self.host.stop();
         match self.thread.take().map(JoinHandle::join) {
@@ -187,6 +212,11 @@ impl Drop for Fleet {
             Some(Ok(Err(error))) => eprintln!("the fleet: {error:#}"),
             Some(Err(_)) => eprintln!("the fleet panicked"),
         }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
         if let Err(error) = down_by_tag(&self.tag) {
             eprintln!("the fleet stays up: {error:#}");
         }
@@ -194,10 +224,8 @@ impl Drop for Fleet {
 }
 
 impl Machine {
-    fn new(number: usize, folder: &Path) -> Self {
-        let octet = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
-        let address = Ipv4Addr::new(127, 9, octet(number / BLOCK), octet(number % BLOCK + 1));
-        let name = format!("n{}", number + 1);
+    fn new(number: usize, address: Ipv4Addr, folder: &Path) -> Self {
+        let name = format!("n{number}");
         let bmc = Bmc::new(PASSWORD, folder.join(format!("{name}.log")));
         Self { name, address, bmc: Arc::new(bmc), board: Arc::default(), heeds: Arc::new(AtomicBool::new(true)) }
     }

@@ -13,6 +13,7 @@ pub mod fault;
 pub mod firmware;
 pub mod fleet;
 pub mod hostile;
+pub mod hosts;
 pub mod ironic;
 pub mod keystone;
 pub mod lab;

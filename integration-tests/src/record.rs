@@ -90,7 +90,14 @@ impl Recorder {
     /// # Errors
     /// The store cannot be reached.
     pub async fn begin(data: &Path) -> Result<Self> {
-        let store = store(data, "power-service-1").await?;
+        Self::begin_in(store(data, "power-service-1").await?).await
+    }
+
+    /// The same for this store.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn begin_in(store: Store) -> Result<Self> {
         let mut watch = Watch::new(store.clone(), vec![ROOT.to_owned()]);
         let writes = Arc::new(Mutex::new(Vec::new()));
         let (counted, count) = watch::channel(0);

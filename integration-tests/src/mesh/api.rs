@@ -76,12 +76,17 @@ pub struct Api {
 
 impl Api {
     /// Connects to all schedulers of `client.toml`, or only to `endpoint` if it is given.
-    pub(super) fn open(file: &Path, endpoint: Option<&str>) -> Result<Self> {
+    pub(crate) fn open(file: &Path, endpoint: Option<&str>) -> Result<Self> {
+        Self::channel(file, endpoint).map(Self::over)
+    }
+
+    /// The same, for the clients of other services of the API.
+    pub(crate) fn channel(file: &Path, endpoint: Option<&str>) -> Result<MeshChannel> {
         install_provider();
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
         let client: Client = toml::from_str(&text)?;
         let tls = Tls::load(Files { ca: client.ca, certificate: client.certificate, key: client.key })?;
-        Ok(Self::over(mesh_channel(&tls, endpoint.unwrap_or(&client.endpoint), Service::Scheduler, "", Some(CALL))?))
+        Ok(mesh_channel(&tls, endpoint.unwrap_or(&client.endpoint), Service::Scheduler, "", Some(CALL))?)
     }
 
     /// The API of the scheduler-service that this connection leads to.

@@ -14,6 +14,7 @@ pub mod chassis;
 pub mod console;
 pub mod daemon;
 pub mod fault;
+pub mod hosts;
 pub mod machine;
 pub mod namespace;
 pub mod plan;

@@ -1,5 +1,7 @@
 //! Brings a rack of virtual machines up and down. Its BMCs run it for power and boot device.
 
+mod host_commands;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -14,7 +16,8 @@ const USAGE: &str = "\
 usage: virtual-rack up --state DIR --tag TAG --nodes bios,uefi,… [--memory MIB] [--disk-mib MIB]
        virtual-rack down --state DIR | --tag TAG
        virtual-rack status --state DIR
-       virtual-rack exec --state DIR -- COMMAND…     (in the services' namespace)";
+       virtual-rack exec --state DIR -- COMMAND…     (in the services' namespace)
+       virtual-rack hosts …                          (hosts of datacenters; see: virtual-rack hosts)";
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -42,6 +45,8 @@ fn run(words: &[OsString]) -> Result<()> {
             let error = rack.services().command(program).args(command.get(2..).unwrap_or_default()).exec();
             Err(error).context("running ip")
         }
+        ("hosts", rest) => host_commands::hosts(rest),
+        ("relay", rest) => host_commands::relay(rest),
         _ => bail!("{USAGE}"),
     }
 }
