@@ -6,11 +6,11 @@ say() { printf '%s: %s\n' "${0##*/}" "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
 PACKAGES_BUILD="gcc libc6-dev protobuf-compiler libprotobuf-dev"
-PACKAGES_RACK="etcd-server etcd-client qemu-system-x86 seabios ovmf ipxe ipxe-qemu openipmi ipmitool socat iproute2 nftables"
+PACKAGES_RACK="etcd-server etcd-client qemu-system-x86 seabios ovmf ipxe ipxe-qemu openipmi ipmitool socat iproute2 nftables ethtool"
 PACKAGES_IMAGE="cpio kmod gzip zstd mtools dosfstools gdisk fdisk util-linux syslinux syslinux-common syslinux-utils systemd-boot-efi"
 PACKAGES_DEBIAN="mmdebstrap e2fsprogs"
 PACKAGES_TEST="busybox freeipmi-tools isc-dhcp-client curl procps python3-minimal python3-grpcio grpc-proto \
-udev dmidecode lshw parted ethtool pciutils hdparm bsdextrautils genisoimage"
+udev dmidecode lshw parted pciutils hdparm bsdextrautils genisoimage"
 
 ensure_packages() {
     local missing=() name

@@ -99,7 +99,8 @@ fn a_stream_is_tls_if_all_of_it_is_records() {
         let findings: Vec<_> = traffic.findings().iter().collect();
         assert_eq!(findings.len(), usize::from(found.is_some()), "{name}: {findings:?}");
         if let (Some(finding), Some(bytes)) = (findings.first(), found) {
-            assert!(finding.contains(&format!("10.80.1.11 > {H2}: not TLS: {bytes}"[..])), "{name}: {finding}");
+            let wanted = format!("10.80.1.11 > {H2}: not TLS: {bytes}");
+            assert!(finding.contains(&wanted), "{name}: {finding}");
         }
     }
 }
