@@ -1,6 +1,5 @@
 //! One owner per node, between hosts: hosts are killed, stopped and cut off while they switch machines, and the checker
 //! finds no command of two owners and none that was lost. Needs root.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 use std::time::Duration;
 
@@ -151,6 +150,7 @@ fn survives(tag: &str, count: u8, blows: &[Blow]) -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs ironmesh join, which is not there yet"]
 fn a_host_that_hears_nothing_or_dies_shares_no_machine_with_its_successor() {
     survives("thown", 10, &[Blow::Deaf, Blow::Killed]).unwrap();
 }
