@@ -113,7 +113,7 @@ impl HostMesh {
     ///
     /// # Errors
     /// There is no such host, or the program is not built.
-    pub fn command(&self, host: &str, words: &[&str]) -> Result<Command> {
+    pub fn invocation(&self, host: &str, words: &[&str]) -> Result<Command> {
         let host = self.host(host)?;
         let mut command = host.command(&program()?.display().to_string());
         command.env("IRONMESH_CONTEXT", host.data.join("client.toml")).env_remove("NO_COLOR").args(words);
@@ -125,7 +125,7 @@ impl HostMesh {
     /// # Errors
     /// There is no such host, or the program is not built.
     pub fn tell(&self, host: &str, words: &[&str]) -> Result<Told> {
-        let output = self.command(host, words)?.output()?;
+        let output = self.invocation(host, words)?.output()?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(Told { success: output.status.success(), output: text(output.stdout), errors: text(output.stderr) })
     }
@@ -134,7 +134,7 @@ impl HostMesh {
     ///
     /// # Errors
     /// It fails.
-    pub fn run(&self, host: &str, words: &[&str]) -> Result<String> {
+    pub fn ironmesh(&self, host: &str, words: &[&str]) -> Result<String> {
         let told = self.tell(host, words)?;
         ensure!(told.success, "on {host}: ironmesh {}: {}{}", words.join(" "), told.errors, told.output);
         Ok(told.output)
@@ -157,7 +157,7 @@ impl HostMesh {
     pub fn init(&self, host: &str, datacenter: &str, more: &[&str]) -> Result<String> {
         let (data, address) = (self.data(host)?, self.host(host)?.address.to_string());
         let words = ["init", "--datacenter", datacenter, "--name", host, "--advertise", &address, "--data", &data];
-        self.run(host, &[&words, more].concat())
+        self.ironmesh(host, &[&words, more].concat())
     }
 
     /// Creates a join token on a host with the administrator's context. Returns its text.
@@ -165,7 +165,7 @@ impl HostMesh {
     /// # Errors
     /// The command fails.
     pub fn token(&self, host: &str, more: &[&str]) -> Result<String> {
-        let output = self.run(host, &[&["token", "create"], more].concat())?;
+        let output = self.ironmesh(host, &[&["token", "create"], more].concat())?;
         let word = output.split_whitespace().find_map(|word| word.find(TOKEN).and_then(|at| word.get(at..)));
         let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
         let token = word.with_context(|| format!("no token in: {output}"))?;
@@ -195,7 +195,7 @@ impl HostMesh {
     /// The command fails.
     pub fn join(&self, host: &str, at: &str, token: &str, more: &[&str]) -> Result<String> {
         let words = self.join_words(host, at, token, more)?;
-        self.run(host, &words.iter().map(String::as_str).collect::<Vec<_>>())
+        self.ironmesh(host, &words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// The same for a join that is refused. Returns its error output.
@@ -213,7 +213,7 @@ impl HostMesh {
     /// The program is not built.
     pub fn start(&self, host: &str) -> Result<Daemon> {
         let data = self.data(host)?;
-        let command = self.command(host, &["host", "run", "--data", &data])?;
+        let command = self.invocation(host, &["host", "run", "--data", &data])?;
         Daemon::spawn(command, &self.log_file(host), &self.folder.path().join(format!("{host}.record")))
     }
 

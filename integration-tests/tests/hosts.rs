@@ -129,7 +129,7 @@ fn grows_from_nothing(tag: &str, growth: &Growth, count: usize) -> Result<()> {
     growth.grow(&mesh)?;
     until_voters(&mesh, 1 + growth.stores.len())?;
 
-    let listed = mesh.run("h1", &["host", "list"])?;
+    let listed = mesh.ironmesh("h1", &["host", "list"])?;
     for host in mesh.hosts().all() {
         let is_listed = listed.lines().any(|line| line.split_whitespace().next() == Some(&*host.name));
         ensure!(is_listed, "{} is not in the list: {listed}", host.name);
@@ -245,11 +245,11 @@ fn a_join_that_is_not_allowed_is_refused_by_name_and_leaves_nothing() {
     let mesh = one_host("thbad", &["fra1=h1,h2:r7,h3:r7,h4", "fra2=h9@1ms"]);
     let power = mesh.token("h1", &["--rack", "r7", "--services", "power,pxe", "--uses", "5"]).unwrap();
     let deleted = mesh.token("h1", &["--rack", "r7"]).unwrap();
-    let tokens = mesh.run("h1", &["token", "list"]).unwrap();
+    let tokens = mesh.ironmesh("h1", &["token", "list"]).unwrap();
     assert!(tokens.contains("r7") && !tokens.contains(&power), "{tokens}");
     // The id is the first word of a token's line.
     let id = tokens.lines().find(|line| line.contains("all services")).unwrap().split_whitespace().next().unwrap();
-    mesh.run("h1", &["token", "delete", id]).unwrap();
+    mesh.ironmesh("h1", &["token", "delete", id]).unwrap();
     // Another datacenter, whose authority runs.
     mesh.init("h9", "fra2", &["--rack", "r7"]).unwrap();
     mesh.start("h9").unwrap();
@@ -339,7 +339,7 @@ fn a_join_that_was_interrupted_is_repeated() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let data = mesh.host("h2").unwrap().data.clone();
     for count in 1..=8 {
-        let mut join = mesh.command("h2", &words).unwrap().spawn().unwrap();
+        let mut join = mesh.invocation("h2", &words).unwrap().spawn().unwrap();
         let waited = until("the join's files", WAIT_TIMEOUT, || {
             Ok((files(&data) >= count || join.try_wait()?.is_some()).then_some(()))
         });
@@ -392,9 +392,9 @@ fn drains_and_dies(tag: &str, count: usize) -> Result<()> {
     let (mesh, nodes) = one_rack(tag, count)?;
     ensure!(owned(&mesh, "h2")? > 0 && owned(&mesh, "h3")? > 0, "a host of two owns nothing");
     let rounds = deploy_during(&mesh, &nodes, || {
-        mesh.run("h1", &["host", "drain", "h2"])?;
+        mesh.ironmesh("h1", &["host", "drain", "h2"])?;
         mesh.until("h1", &["h2"], HostState::Drained)?;
-        mesh.run("h1", &["host", "undrain", "h2"])?;
+        mesh.ironmesh("h1", &["host", "undrain", "h2"])?;
         mesh.until("h1", &["h2"], HostState::Ready)
     })?;
     tell(format_args!("{rounds:?} while h2 was drained and came back"));
@@ -404,7 +404,7 @@ fn drains_and_dies(tag: &str, count: usize) -> Result<()> {
     })?;
     tell(format_args!("{rounds:?} while h3 was killed"));
     ensure!(owned(&mesh, "h3")? == 0, "a dead host owns nodes");
-    mesh.run("h1", &["host", "remove", "h3", "--force"])?;
+    mesh.ironmesh("h1", &["host", "remove", "h3", "--force"])?;
     until("h3 to be forgotten", WAIT_TIMEOUT, || {
         Ok(mesh.list("h1", "h1")?.iter().all(|host| host.name != "h3").then_some(()))
     })
