@@ -31,6 +31,12 @@ pub fn user(service: Service, rack: &str) -> String {
     }
 }
 
+/// The etcd user of a host, which is also the name of its role.
+#[must_use]
+pub fn host_user(host: &str) -> String {
+    format!("host.{host}")
+}
+
 /// What a permission allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
@@ -99,6 +105,18 @@ pub fn scheduler_role() -> Role {
 pub fn rack_roles(rack: RackId, name: &str) -> Vec<Role> {
     let leaves = Service::ALL.into_iter().filter(|service| *service != Service::Scheduler);
     leaves.map(|service| leaf_role(service, rack, name)).collect()
+}
+
+/// The role of a host: its supervisor reads what operators order of hosts, and where the schedulers are.
+#[must_use]
+pub fn host_role(host: &str) -> Role {
+    let (hosts, revoked) = (key::hosts(), key::revoked_certificates());
+    let schedulers = key::members(Scope::Datacenter, Service::Scheduler);
+    let prefixes = [hosts.path(), revoked.path(), schedulers.path()];
+    let mut permissions: BTreeSet<_> = prefixes.map(|prefix| Permission::prefix(Access::Read, prefix)).into();
+    let incarnation = key::incarnation().path().to_owned();
+    permissions.insert(Permission { access: Access::Read, key: incarnation, range_end: String::new() });
+    Role { name: host_user(host), permissions }
 }
 
 fn leaf_role(service: Service, rack: RackId, name: &str) -> Role {

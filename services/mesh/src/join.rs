@@ -23,6 +23,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     death_proof::{DataDirError, DataDirLock},
+    etcd_members::{self, EtcdDiscovery},
     membership::{Endpoints, HostShare, MemberConfig},
     membership_thread::{self, Beats, MembershipThread},
     mesh::Mesh,

@@ -101,6 +101,8 @@ impl MembershipThread {
             }
         };
         kit.host.spawn(renew(kit.host.clone(), etcd, store.clone(), changes, members));
+        // Beside the view, so that a change of the view wakes no other thread where nothing else waits for it.
+        kit.host.spawn(revocations::follow(mesh.view().clone(), kit.tls.revocations().clone(), kit.host.clone()));
         let (left, followed) = (CancellationToken::new(), CancellationToken::new());
         let (view, watched, end) = (mesh.view().clone(), store.clone(), left.clone().cancelled_owned());
         let saved = followed.clone().drop_guard();

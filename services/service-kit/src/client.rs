@@ -26,7 +26,7 @@ use tonic::{
 
 use crate::{
     telemetry,
-    tls::{self, CertificateEnd, Revocations, ServerTrust, Tls},
+    tls::{self, CertificateEnd, PinnedTrust, Revocations, ServerTrust, Tls},
 };
 
 /// Maximum time to establish a connection.
@@ -94,6 +94,37 @@ pub fn anonymous_channel(
     open(ClientTls::Anonymous(trust.clone()), endpoint, (service, rack), deadline)
 }
 
+/// Opens a channel to the authority of a datacenter, for a host that joins and trusts the digest of its CA.
+///
+/// # Errors
+/// [`InvalidEndpoint`] if `endpoint` cannot be parsed.
+pub fn joining_channel(
+    trust: &PinnedTrust,
+    endpoint: &str,
+    deadline: Option<Duration>,
+) -> Result<MeshChannel, InvalidEndpoint> {
+    open_authority(ClientTls::Joining(trust.clone()), endpoint, deadline)
+}
+
+/// Opens a channel to the authority of the datacenter, for a host with its certificate.
+///
+/// # Errors
+/// [`InvalidEndpoint`] if `endpoint` cannot be parsed.
+pub fn authority_channel(
+    tls: &Tls,
+    endpoint: &str,
+    deadline: Option<Duration>,
+) -> Result<MeshChannel, InvalidEndpoint> {
+    open_authority(ClientTls::Mutual(tls.clone()), endpoint, deadline)
+}
+
+fn open_authority(tls: ClientTls, endpoint: &str, deadline: Option<Duration>) -> Result<MeshChannel, InvalidEndpoint> {
+    let wrong = || InvalidEndpoint(endpoint.to_owned());
+    let name = ServerName::try_from(tls::authority_dns_name()).map_err(|_| wrong())?;
+    let channel = channel(tls, endpoint, name).ok_or_else(wrong)?;
+    Ok(InterceptedService::new(channel, CallInterceptor { deadline }))
+}
+
 fn open(
     tls: ClientTls,
     endpoint: &str,
@@ -113,6 +144,8 @@ enum ClientTls {
     Mutual(Tls),
     /// None.
     Anonymous(ServerTrust),
+    /// None, and the CA of the server is known by its digest.
+    Joining(PinnedTrust),
 }
 
 impl ClientTls {
@@ -120,6 +153,7 @@ impl ClientTls {
         match self {
             Self::Mutual(tls) => tls.client(),
             Self::Anonymous(trust) => trust.client(),
+            Self::Joining(trust) => trust.client(),
         }
     }
 
@@ -127,7 +161,7 @@ impl ClientTls {
     fn revocations(&self) -> Revocations {
         match self {
             Self::Mutual(tls) => tls.revocations().clone(),
-            Self::Anonymous(_) => Revocations::default(),
+            Self::Anonymous(_) | Self::Joining(_) => Revocations::default(),
         }
     }
 }

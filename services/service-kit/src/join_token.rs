@@ -60,6 +60,12 @@ impl JoinToken {
         self.id
     }
 
+    /// Its secret, which only the authority may learn.
+    #[must_use]
+    pub const fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
     /// SHA-256 of its secret in hexadecimal, as the store has it.
     #[must_use]
     pub fn secret_digest(&self) -> String {

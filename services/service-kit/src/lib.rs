@@ -27,6 +27,7 @@ pub mod join_token;
 pub mod listener;
 mod names;
 pub mod outbound_http;
+pub mod ports;
 pub mod run;
 pub mod serve;
 pub mod socket;

@@ -12,6 +12,7 @@ mod authority;
 mod expiry;
 mod facts;
 mod identity;
+mod pinned;
 mod public_key;
 mod realm;
 mod revocation;
@@ -25,6 +26,7 @@ pub use authority::{AuthorityError, Bearer, CertificateAuthority, Issued, Revoke
 pub use expiry::{ExpiryReport, Urgency};
 pub use facts::CertificateFacts;
 pub use identity::{Identity, Role, UnknownRole, is_operator_name};
+pub use pinned::PinnedTrust;
 pub use public_key::{CsrError, KeyDigest, PublicKey};
 pub use realm::{InvalidRealm, Realm};
 pub use revocation::{CertificateEnd, RevocationReason, Revocations};
@@ -275,11 +277,11 @@ impl Loaded {
             let is_other_key = matches!(why, rustls::Error::InconsistentKeys(_));
             if is_other_key { mismatch(&"the certificate is for another key") } else { mismatch(&why) }
         };
-        let for_callers = |callers: Arc<dyn ClientCertVerifier>| {
+        let for_callers = |callers: Arc<dyn ClientCertVerifier>, chain: Vec<CertificateDer<'static>>| {
             let verifier = RefuseRevoked { revocations: revocations.clone(), inner: callers };
             let server = ServerConfig::builder()
                 .with_client_cert_verifier(Arc::new(verifier))
-                .with_single_cert(chain.clone(), key.clone_key());
+                .with_single_cert(chain, key.clone_key());
             let mut server = server.map_err(pair)?;
             server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
             // A resumed session verifies no certificate.
@@ -288,8 +290,11 @@ impl Loaded {
             Ok::<_, Error>(Arc::new(server))
         };
         let callers = || WebPkiClientVerifier::builder(Arc::clone(&roots));
-        let server = for_callers(callers().build().map_err(|why| mismatch(&why))?)?;
-        let for_tokens = for_callers(callers().allow_unauthenticated().build().map_err(|why| mismatch(&why))?)?;
+        let server = for_callers(callers().build().map_err(|why| mismatch(&why))?, chain.clone())?;
+        // A host that joins knows the CA by its digest only.
+        let with_ca = chain.iter().cloned().chain(certificates(&files.ca, ca)?).collect();
+        let for_tokens = callers().allow_unauthenticated().build().map_err(|why| mismatch(&why))?;
+        let for_tokens = for_callers(for_tokens, with_ca)?;
         let mut for_agents = ServerConfig::builder()
             .with_client_cert_verifier(Arc::new(AnyKey::new()))
             .with_single_cert(chain.clone(), key.clone_key())

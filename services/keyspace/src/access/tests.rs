@@ -252,3 +252,26 @@ fn steps_are_shown_as_commands_of_etcdctl() {
         assert_eq!(step.to_string(), text);
     }
 }
+
+#[test]
+fn a_host_reads_what_is_ordered_of_hosts_and_writes_nothing() {
+    let role = host_role("h1");
+    assert_eq!(role.name, "host.h1");
+    for (key, reads) in [
+        ("dc/host/h1", true),
+        ("dc/host/h2", true),
+        ("dc/incarnation", true),
+        ("dc/revoked-certificate/0a1b", true),
+        ("dc/scheduler-service/member/N", true),
+        ("dc/scheduler-service/claim/N", false),
+        ("dc/join-token/N", false),
+        ("dc/bulk-drive/N", false),
+        ("R/node/N/boot", false),
+        ("R/node-spec/N", false),
+        ("R/power-service/member/N", false),
+    ] {
+        let key = format!("{ROOT}{key}");
+        assert_eq!(role.allows(Access::Read, &key), reads, "{key}");
+        assert!(!role.allows(Access::Write, &key), "{key}");
+    }
+}

@@ -341,15 +341,23 @@ impl KeyFile {
         Ok(file)
     }
 
+    /// Encodes the file's content, which is secret.
+    ///
+    /// # Errors
+    /// It cannot be encoded.
+    pub fn to_text(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
     /// Writes a file that only its owner can read. A file that is replaced keeps its owner, and a group that may read it.
     ///
     /// # Errors
     /// [`Error::File`]
     pub fn save(&self, path: &Path) -> Result<(), Error> {
         let failed = |source| Error::File { path: path.to_owned(), source };
-        let mut text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        text.push(b'\n');
-        let text = Zeroizing::new(text);
+        let text = Zeroizing::new(self.to_text().map_err(|error| failed(error.into()))?);
         durable_file::replace(path, &text, Access::Owner).map_err(|error| failed(error.into()))
     }
 }

@@ -52,6 +52,13 @@ impl KeyDigest {
         Some(Self::of(certificate.public_key().raw))
     }
 
+    /// Returns the digest of the key of the first certificate of a PEM file.
+    #[must_use]
+    pub fn of_pem(pem: &[u8]) -> Option<Self> {
+        use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+        Self::of_certificate(&CertificateDer::from_pem_slice(pem).ok()?)
+    }
+
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
