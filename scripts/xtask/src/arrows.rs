@@ -84,6 +84,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "durable-file",
             "keyspace",
             "mesh",
+            "proto",
             "service-kit",
             "cli",
             "power-service",

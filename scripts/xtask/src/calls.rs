@@ -21,10 +21,12 @@ const ANSWERS: &[(&str, &str)] = &[
     ("ironmesh.agent.v1", "inventory-service"),
     ("ironmesh.scheduler.v1", "scheduler-service"),
     ("ironmesh.api.v1", "scheduler-service"),
+    ("ironmesh.authority.v1", "ironmesh"),
 ];
 
 /// Libraries that are parts of one process, and that process.
-const PARTS: &[(&str, &str)] = &[("scheduler-core", "scheduler-service"), ("ironic-api", "scheduler-service")];
+const PARTS: &[(&str, &str)] =
+    &[("scheduler-core", "scheduler-service"), ("ironic-api", "scheduler-service"), ("authority", "ironmesh")];
 
 /// A process, and a service that it calls.
 type Call = (String, String);

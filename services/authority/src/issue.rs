@@ -32,7 +32,7 @@ pub struct Wanted {
     pub name: String,
     /// The CA that signs it.
     pub issuer: Issuer,
-    /// What it is for.
+    /// What it certifies.
     pub subject: Subject,
 }
 
@@ -175,12 +175,17 @@ impl Authorities {
         }
     }
 
+    /// Returns a CA, unless it ends so soon that it must not sign any more.
+    pub(crate) fn usable(&self, folder: &Path, issuer: Issuer) -> Result<&CertificateAuthority> {
+        let ca = self.of(issuer);
+        ensure!(ca.validity().left(clock::now()) >= MIN_CA_LIFE, "{}", self.end_of(folder, issuer));
+        Ok(ca)
+    }
+
     /// Issues a certificate and writes it and its key. The record has it first, so that what was issued can be revoked.
     pub fn issue(&self, ledger: &mut Ledger, folder: &Path, wanted: &Wanted, days: u16) -> Result<Entry> {
         let Wanted { name, issuer, subject } = wanted;
-        let left = self.of(*issuer).validity().left(clock::now());
-        ensure!(left >= MIN_CA_LIFE, "{}", self.end_of(folder, *issuer));
-        let issued = subject.issue(self.of(*issuer), Validity::starting(clock::now(), days))?;
+        let issued = subject.issue(self.usable(folder, *issuer)?, Validity::starting(clock::now(), days))?;
         let facts = CertificateFacts::of_pem(issued.certificate.as_bytes()).context("cannot read what was issued")?;
         let entry = Entry::of(name, *issuer, &facts);
         ledger.entries.push(entry.clone());
@@ -292,14 +297,13 @@ pub struct Made {
 pub struct Attempts(BTreeMap<String, (Timestamp, String)>);
 
 impl Attempts {
-    /// Returns whether it is time for another attempt.
-    #[must_use]
+    /// Whether a certificate may be tried now.
     pub fn may_try(&self, name: &str, now: Timestamp) -> bool {
         // A clock that was set back does not prevent it.
         self.0.get(name).is_none_or(|(at, _)| now < *at || now.since(*at) >= RETRY_DELAY)
     }
 
-    /// Notes the outcome of an attempt.
+    /// Notes how an attempt ended.
     pub fn note(&mut self, name: &str, now: Timestamp, failure: Option<String>) {
         match failure {
             Some(failure) => drop(self.0.insert(name.to_owned(), (now, failure))),

@@ -34,7 +34,7 @@ pub enum Issuer {
 }
 
 impl Issuer {
-    /// All CAs.
+    /// Both CAs.
     pub const ALL: [Self; 2] = [Self::Mesh, Self::Etcd];
 
     /// Name of its files, without extension.
@@ -87,20 +87,17 @@ impl Subject {
         }
     }
 
-    /// Returns the identity that its URI is.
-    #[must_use]
+    /// Returns the identity, if it is one of the mesh.
     pub fn identity(&self) -> Option<Identity> {
         if let Self::Identity(uri) = self { Some(Identity::parse(uri)?.1) } else { None }
     }
 
     /// Whether it is an operator.
-    #[must_use]
     pub fn is_operator(&self) -> bool {
         matches!(self.identity(), Some(Identity::Operator { .. }))
     }
 
     /// Whether it is an operator with full rights.
-    #[must_use]
     pub fn is_administrator(&self) -> bool {
         matches!(self.identity(), Some(Identity::Operator { role: Role::Admin, .. }))
     }
@@ -118,10 +115,10 @@ impl Subject {
         }
     }
 
-    /// Issues a certificate for it, with a key.
+    /// Has a CA issue a certificate for it.
     ///
     /// # Errors
-    /// It is of another realm or not known, or the CA cannot issue it.
+    /// It is not known, or the CA cannot issue it.
     pub fn issue(&self, ca: &CertificateAuthority, validity: Validity) -> Result<Issued> {
         let issued = match self {
             Self::Identity(uri) => {
@@ -169,13 +166,13 @@ pub struct Entry {
     pub name: String,
     /// The CA that signed it.
     pub issuer: Issuer,
-    /// What it is for.
+    /// What it certifies.
     pub subject: Subject,
-    #[serde(flatten)]
     /// When it is valid.
+    #[serde(flatten)]
     pub validity: Validity,
+    /// When and why it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    /// Set if it is revoked.
     pub revoked: Option<Revocation>,
 }
 
@@ -191,8 +188,13 @@ impl Entry {
         (self.issuer, &self.serial) == (other.issuer, &other.serial)
     }
 
-    /// Whether it has expired.
+    /// Whether it is of a host that joined, which has its key and renews it itself.
     #[must_use]
+    pub fn is_of_other_host(&self) -> bool {
+        self.name.contains('/')
+    }
+
+    /// Whether it has expired.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.validity.due(now) == Due::Expired
     }

@@ -29,7 +29,18 @@ pub fn file(data: &Path, service: Service, rack: &str) -> PathBuf {
 }
 
 /// Creates the root keys if there are none, and the files of a rack's services.
+///
+/// # Errors
+/// As [`prepare_all`].
 pub fn prepare(data: &Path, rack: &str) -> Result<()> {
+    prepare_all(data, &[rack])
+}
+
+/// Creates the root keys if there are none, and the files of the services of these racks.
+///
+/// # Errors
+/// The keys are missing although there were some, or cannot be read or written.
+pub fn prepare_all(data: &Path, racks: &[&str]) -> Result<()> {
     let folder = open_folder(data)?;
     folder.lock().context("cannot lock the folder of the sealing keys")?;
     let root = root(data);
@@ -54,7 +65,7 @@ pub fn prepare(data: &Path, rack: &str) -> Result<()> {
         }
         KeyFile::create(clock::now())?.save(&root)?;
     }
-    distribute(data, rack)
+    racks.iter().try_for_each(|rack| distribute(data, rack))
 }
 
 /// Returns a file that shows that a data directory has had root keys: keys of a service, or a store.

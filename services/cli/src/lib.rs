@@ -36,13 +36,13 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use crate::command::host::HostCommand;
 use crate::{
     call::Api,
     command::{
         allocation::{Allocate, AllocationCommand},
         bulk::BulkCommand,
         event::Events,
-        host::HostCommand,
         image::ImageCommand,
         lock::LockCommand,
         login::{Login, Logout, Whoami},

@@ -164,7 +164,11 @@ fn of_host(facts: &Facts, host: &Host) -> Option<Problem> {
             // The rings were written without its instances when these were gone.
             let since = facts.survey.rings.iter().filter(is_its).map(|ring| ring.since).min();
             let since = since.map(|since| format!(" for {}", length(facts.now.since(since)))).unwrap_or_default();
-            let next = format!("bring it up, or: ironmesh host remove {name} --force");
+            let next = if host.authority {
+                "start it, or restore its data directory on another machine: no host can join without it".to_owned()
+            } else {
+                format!("bring it up, or: ironmesh host remove {name} --force")
+            };
             problem(Severity::Error, "HOST_DOWN", format!("none of its services runs{since}"), next)
         }
         HostState::Draining => {

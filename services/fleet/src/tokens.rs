@@ -15,8 +15,7 @@ use uuid::Uuid;
 
 use crate::{Error, Survey};
 
-/// The port at which the authority listens.
-pub const AUTHORITY_PORT: u16 = 7380;
+pub use service_kit::ports::AUTHORITY_PORT;
 /// How long a token is valid if the request says nothing.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The shortest time for which a token is valid.

@@ -21,7 +21,7 @@ use service_kit::{
     listener::{BodyBudget, HttpLimits, ListenerKind},
     serve::{GrpcListener, Rule, accept, operators},
     status::{Failure as Fails, Kind, status},
-    tls::{Bearer, CertificateAuthority, Files, Identity, Realm, Tls},
+    tls::{Bearer, CertificateAuthority, Files, Identity, Tls},
 };
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, service::Routes};
@@ -142,6 +142,7 @@ async fn listen(folder: &Path, tokens: Option<TokenVerifier>) -> (String, Host, 
         purpose: ListenerKind::Grpc,
         tls,
         revocations: None,
+        realm: service_kit::tls::Realm::default(),
         tokens,
         routes,
         rules: RULES.into(),

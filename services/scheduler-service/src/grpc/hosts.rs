@@ -42,7 +42,7 @@ impl Fleet {
 
     /// The name of the datacenter.
     pub(super) fn datacenter(&self) -> String {
-        "default".to_owned()
+        self.tls.realm().datacenter().to_owned()
     }
 
     fn survey(&self) -> Survey {
