@@ -222,6 +222,14 @@ fn renew(command: &Renew) -> Result<()> {
         Some(name) => select::select(current, name)?.into_iter().cloned().collect(),
         None => current.filter(|entry| is_renewed_unasked(entry, clock::now())).cloned().collect(),
     };
+    if let Some(entry) = chosen.iter().find(|entry| entry.is_of_other_host()) {
+        bail!(
+            "certificate {} is of another host, which has its key and renews it by itself, also when it is revoked: ironmesh \
+             certificate revoke {}",
+            entry.name,
+            entry.name
+        );
+    }
     if let Some(entry) = chosen.iter().find(|entry| entry.revoked.is_some() && entry.subject.is_operator()) {
         let file = Issuer::Mesh.files(&folder, &entry.name).certificate;
         ensure!(
@@ -257,6 +265,7 @@ fn renew(command: &Renew) -> Result<()> {
 /// Whether a certificate is renewed if no name is given. An operator whose certificate has expired may have left.
 fn is_renewed_unasked(entry: &Entry, now: Timestamp) -> bool {
     entry.revoked.is_none()
+        && !entry.is_of_other_host()
         && match entry.validity.due(now) {
             Due::No => false,
             Due::Renewal => true,
@@ -374,7 +383,8 @@ fn record_revocation(folder: &Path, command: &Revoke) -> Result<Recorded> {
     // Before etcd refuses the old ones, which it does also if this fails.
     let mut completed = Ok(());
     for entry in &chosen {
-        if !entry.subject.is_operator() && entry.subject != Subject::Unlisted && !ledger.is_replaced(entry) {
+        let is_own = !entry.subject.is_operator() && !entry.is_of_other_host();
+        if is_own && entry.subject != Subject::Unlisted && !ledger.is_replaced(entry) {
             let Entry { name, issuer, subject, .. } = entry.clone();
             let issued = authorities.issue(&mut ledger, folder, &Wanted { name, issuer, subject }, LIFETIME_DAYS);
             completed = completed.and_then(|()| issued.map(drop));

@@ -24,12 +24,10 @@ use crate::{
     pem_files::{ADMINISTRATOR, OPERATOR, administrator},
 };
 
-/// Name in the certificate of a member of our etcd, by which members know each other: users of etcd have certificates of the
-/// same CA.
-pub(crate) const ETCD_PEER: &str = "etcd-member.ironmesh.internal";
+pub(crate) use authority::purpose::ETCD_PEER;
 
 /// Name of the certificate of etcd's member, as that of its files.
-const ETCD_MEMBER: &str = "etcd-member";
+pub(crate) const ETCD_MEMBER: &str = "etcd-member";
 
 /// The certificates and keys of a rack.
 #[derive(Debug, Clone)]

@@ -2,10 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Port for clients of a host's member.
-pub(crate) const CLIENT_PORT: u16 = 2379;
-/// Port for the other members of a host's member.
-const PEER_PORT: u16 = 2380;
+use service_kit::ports::ETCD_PEER_PORT as PEER_PORT;
+pub(crate) use service_kit::ports::ETCD_PORT as CLIENT_PORT;
 
 /// The peer URLs of the member of a host at this address.
 pub(crate) fn peer_urls(advertise: IpAddr) -> Vec<String> {

@@ -3,10 +3,11 @@
 mod certificate;
 mod certs;
 mod console;
-#[expect(dead_code, unused_imports, reason = "ironmesh host will use the member of a host")]
+#[expect(dead_code, reason = "no command moves a member of etcd yet")]
 mod etcd;
 mod etcd_address;
 mod etcd_space;
+mod host;
 mod leftover_etcd;
 mod pem_files;
 mod sealing;
@@ -41,6 +42,13 @@ enum Command {
     Completion(cli::Completion),
     /// Run a whole rack: etcd, all services and certificates.
     Up(up::Options),
+    /// Make this machine the first host of a new datacenter.
+    Init(host::init::Options),
+    /// Make this machine a host of a datacenter, or let a host serve another rack.
+    Join(host::join::Options),
+    /// List, drain and remove hosts, and run this one.
+    #[command(subcommand)]
+    Host(host::HostCommand),
     /// Create a certificate and a context for a user, or list, renew and revoke certificates.
     Certificate(certificate::Certificate),
     /// Maintain the store: back up, restore, check.
@@ -66,6 +74,9 @@ fn main() -> ExitCode {
         Command::Ask(command) => ask(global, command),
         Command::Completion(completion) => cli::completion(&completion, &mut Ironmesh::command()),
         Command::Up(options) => up::run(options),
+        Command::Init(options) => host::init::run(options),
+        Command::Join(options) => host::join::run(options),
+        Command::Host(command) => host::run(global.output, command, |command| ask(global, cli::Command::Host(command))),
         Command::Certificate(command) => certificate::run(global.output, command),
         Command::Store(command) => store::run(global.output, command),
         Command::PowerService(arguments) => run_with("power-service", &arguments, power_service::run),

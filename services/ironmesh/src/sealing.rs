@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use authority::sealing::distribute_if_free;
-pub(crate) use authority::sealing::{distribute, file, prepare, racks, root};
+pub(crate) use authority::sealing::{distribute, file, prepare, prepare_all, racks, root};
 use service_kit::Host;
 
 use crate::console::Failures;

@@ -2,6 +2,7 @@
 //! exits. When a child was reaped its death is proven, which is published.
 
 mod child;
+mod deaths;
 mod plan;
 
 use std::{
@@ -30,6 +31,11 @@ use service_kit::{
 };
 use tokio::{sync::Notify, time::Instant};
 
+pub(crate) use self::{
+    child::{Child, stop_on_signal},
+    deaths::Deaths,
+    plan::{BMC_CA_FOLDER, Setting, format_config, setting},
+};
 use crate::{
     certificate::Renewal,
     certs,
@@ -108,7 +114,7 @@ pub(crate) struct Options {
     /// Set a key of a service's own table, such as power.poll=30s or scheduler.boots=1; may be repeated. The keys are
     /// those of the files in deploy/config. A list is written as outbound.allow=["127.0.0.1"].
     #[arg(long, value_name = "TABLE.KEY=VALUE", value_parser = plan::setting)]
-    pub(crate) set: Vec<plan::Setting>,
+    pub(crate) set: Vec<Setting>,
 }
 
 pub(crate) fn run(options: Options) -> ExitCode {
@@ -136,7 +142,7 @@ async fn up(mut options: Options) -> Result<()> {
     let certs = certs::prepare(&options.data, &options.rack).context("cannot prepare certificates")?;
     sealing::prepare(&options.data, &options.rack).context("cannot prepare the sealing keys")?;
     let host = Host::default();
-    host.spawn(child::stop_on_signal(host.clone()));
+    host.spawn(stop_on_signal(host.clone()));
     host.spawn(sealing::keep(options.data.clone(), options.rack.clone(), host.clone()));
     let own = if options.etcd.is_empty() {
         say("starting etcd");
@@ -200,7 +206,8 @@ async fn with_etcd(options: &Options, certs: &certs::Certs, cluster: Cluster, ho
     let children = plan::children(options, certs, &members)?;
     for child in &children {
         child.write_config()?;
-        host.spawn(child.clone().keep(host.clone(), store.clone(), rack));
+        let deaths = Deaths::Administrator { store: store.clone(), rack };
+        host.spawn(child.clone().keep(host.clone(), deaths));
     }
     tokio::select! {
         outcome = ready(options, &children, certs) => outcome?,
@@ -263,27 +270,29 @@ async fn prepare(options: &Options, store: &Store) -> Result<()> {
         }
     }
     begin_incarnation(&options.data, store).await?;
+    create_rack(store, &options.rack, network(options)?).await
+}
+
+/// Creates a rack, unless there is one of this name.
+pub(crate) async fn create_rack(store: &Store, name: &str, network: Option<Network>) -> Result<()> {
     let id = RackId::new(uuid::Uuid::new_v4());
-    let name = options.rack.clone();
+    let name = name.to_owned();
     let rack = Rack {
         id,
         name: name.clone(),
-        network: network(options)?,
+        network,
         kernel: None,
         ramdisk: None,
         kernel_arguments: "console=ttyS0".parse()?,
     };
+    let place = key::rack_name(&name);
     let holder = Holder { kind: "rack".to_owned(), id: id.uuid(), name };
-    let change = Change::new().put(&key::rack_name(&options.rack), &holder, Expect::Absent)?.put(
-        &key::rack(id),
-        &rack,
-        Expect::Absent,
-    )?;
+    let change = Change::new().put(&place, &holder, Expect::Absent)?.put(&key::rack(id), &rack, Expect::Absent)?;
     ignore_conflict(store.commit(change).await)
 }
 
 /// Creates the incarnation of a new store, or marks a restored backup before any service reads it.
-async fn begin_incarnation(data: &Path, store: &Store) -> Result<()> {
+pub(crate) async fn begin_incarnation(data: &Path, store: &Store) -> Result<()> {
     if let Some(how) = crate::store::restored(data)? {
         ignore_conflict(store.mark_restored_backup(how).await.map(|()| how.found))?;
         say(&format!(
@@ -304,20 +313,20 @@ async fn begin_incarnation(data: &Path, store: &Store) -> Result<()> {
     ignore_conflict(store.commit(Change::new().put(&key::incarnation(), &incarnation, Expect::Absent)?).await)
 }
 
-fn ignore_conflict(outcome: Result<i64, keyspace::Error>) -> Result<()> {
+pub(crate) fn ignore_conflict(outcome: Result<i64, keyspace::Error>) -> Result<()> {
     match outcome {
         Ok(_) | Err(keyspace::Error::Conflict) => Ok(()),
         Err(error) => Err(error).context("cannot prepare the store"),
     }
 }
 
-async fn find_rack(store: &Store, name: &str) -> Result<RackId> {
+pub(crate) async fn find_rack(store: &Store, name: &str) -> Result<RackId> {
     let holder = store.get(&key::rack_name(name)).await?.context("the rack is not in the store")?;
     Ok(RackId::new(holder.value.id))
 }
 
 /// Waits until every service is ready, then prints the endpoints.
-async fn ready(options: &Options, children: &[child::Child], certs: &certs::Certs) -> Result<()> {
+async fn ready(options: &Options, children: &[Child], certs: &certs::Certs) -> Result<()> {
     let begun = Instant::now();
     // All at the same time: a service that has joined may exit while another one is awaited.
     while let Some(child) = children.iter().find(|child| !child.is_ready()) {
@@ -328,7 +337,7 @@ async fn ready(options: &Options, children: &[child::Child], certs: &certs::Cert
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
     let schedulers = children.iter().filter(|child| child.service == Service::Scheduler);
-    let endpoints: Option<Vec<_>> = schedulers.map(child::Child::endpoint).collect();
+    let endpoints: Option<Vec<_>> = schedulers.map(Child::endpoint).collect();
     let endpoint = endpoints.context("the scheduler-service has no address")?.join(",");
     let client = options.data.join("client.toml");
     let text = format!(

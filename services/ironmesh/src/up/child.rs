@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Seek as _, SeekFrom},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::Stdio,
     sync::Arc,
@@ -11,17 +11,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use domain::{
-    id::{InstanceId, RackId},
-    service::Service,
-};
+use domain::{id::InstanceId, service::Service};
 use durable_file::Access;
-use keyspace::{Store, key::Scope};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::Host;
 use tokio::{process::Command, time::Instant};
 
+use super::deaths::Deaths;
 use crate::console::say;
 
 /// Delay before the first restart; it doubles with each further one.
@@ -108,14 +105,14 @@ impl Child {
         note.get("instance")?.as_str()?.parse().ok()
     }
 
-    /// Restarts it when it exits, until the host stops; then stops it.
-    pub(crate) async fn keep(self, host: Host, store: Store, rack: RackId) {
+    /// Restarts it when it exits, until `host` stops; then stops it.
+    pub(crate) async fn keep(self, host: Host, deaths: Deaths) {
         let mut pause = INITIAL_DELAY;
         while !host.is_stopping() {
             let begun = Instant::now();
             match self.run_until_exit(&host).await {
                 Ok(true) => return,
-                Ok(false) => self.publish(&store, rack).await,
+                Ok(false) => self.publish(&deaths).await,
                 Err(error) => {
                     tracing::error!(name = self.name, error = format!("{error:#}"), "cannot start the service")
                 }
@@ -180,12 +177,10 @@ impl Child {
     }
 
     /// Publishes the proof of death: this process reaped the child, so that others need not wait for it.
-    async fn publish(&self, store: &Store, rack: RackId) {
+    async fn publish(&self, deaths: &Deaths) {
         let Some(instance) = self.instance() else { return };
-        let scope = Scope::of(self.service, rack);
-        let group = mesh::Group { scope, service: self.service };
-        if let Err(error) = mesh::publish_death(store, group, instance, "reaped by ironmesh up").await {
-            tracing::warn!(error = %service_kit::status::chain(&error), "cannot publish a proof of death");
+        if let Err(error) = deaths.publish(self.service, instance).await {
+            tracing::warn!(name = self.name, error = format!("{error:#}"), "cannot publish a proof of death");
         }
     }
 }
@@ -205,13 +200,18 @@ fn error_line(log: &str) -> Option<String> {
     Some(line.chars().take(MAX_ERROR_LETTERS).collect())
 }
 
-/// Returns the configuration with the previous gRPC address, if that is free.
+/// Returns the configuration with the previous gRPC address, if that is free and the configuration leaves the port open.
 fn listening_at(config: &str, endpoint: &str) -> Result<String> {
     let mut table: toml::Table = config.parse()?;
-    let is_free = TcpListener::bind(endpoint).is_ok();
-    if let Some(service) = table.get_mut("service").and_then(toml::Value::as_table_mut).filter(|_| is_free) {
-        service.insert("listen".to_owned(), endpoint.into());
+    let Some(service) = table.get_mut("service").and_then(toml::Value::as_table_mut) else {
+        return Ok(config.to_owned());
+    };
+    let listen = service.get("listen").and_then(toml::Value::as_str).and_then(|text| text.parse::<SocketAddr>().ok());
+    let is_fixed = listen.is_some_and(|listen| listen.port() != 0);
+    if is_fixed || TcpListener::bind(endpoint).is_err() {
+        return Ok(config.to_owned());
     }
+    service.insert("listen".to_owned(), endpoint.into());
     Ok(toml::to_string(&table)?)
 }
 
@@ -252,6 +252,25 @@ mod tests {
         ] {
             assert_eq!(has_joined(endpoint, instance, before), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn the_port_of_the_run_before_is_used_again_only_where_none_is_configured() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let busy_address = busy.local_addr().unwrap().to_string();
+        for (case, listen, before, expected) in [
+            ("any port", "127.0.0.1:0", &free, free.as_str()),
+            ("any port of IPv6", "[::1]:0", &free, &free),
+            ("a fixed port", "10.0.0.12:7400", &free, "10.0.0.12:7400"),
+            ("a fixed port of IPv6", "[fd00::12]:7400", &free, "[fd00::12]:7400"),
+            ("the port before is taken", "127.0.0.1:0", &busy_address, "127.0.0.1:0"),
+            ("the address before is unreadable", "127.0.0.1:0", &"nothing".to_owned(), "127.0.0.1:0"),
+        ] {
+            let config = listening_at(&format!("[service]\nlisten = \"{listen}\"\n"), before).unwrap();
+            assert!(config.contains(&format!("listen = \"{expected}\"")), "{case}: {config}");
+        }
+        assert_eq!(listening_at("[power]\n", &free).unwrap(), "[power]\n");
     }
 
     #[test]

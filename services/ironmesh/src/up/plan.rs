@@ -16,14 +16,10 @@ use service_kit::{
 
 use super::{Options, child::Child};
 use crate::{certs::Certs, sealing};
+use service_kit::ports::{AGENTS_PORT, BOOT_FILES_PORT, IMAGES_PORT, IRONIC_AGENTS_PORT};
 
-/// Ports on each replica's address: boot files, images, agents, and agents that use Ironic's protocol.
-const BOOT_FILES_PORT: u16 = 8080;
-const IMAGES_PORT: u16 = 8081;
-const AGENTS_PORT: u16 = 8443;
-const IRONIC_AGENTS_PORT: u16 = 6386;
 /// Folder below the data folder with the certificates that nodes may name (`driver_info/redfish_verify_ca`).
-const BMC_CA_FOLDER: &str = "bmc-ca";
+pub(crate) const BMC_CA_FOLDER: &str = "bmc-ca";
 
 /// Returns all children: the scheduler-services, and each rack service as often as requested.
 pub(crate) fn children(options: &Options, certs: &Certs, etcd: &[String]) -> Result<Vec<Child>> {
@@ -138,7 +134,10 @@ pub(crate) fn setting(text: &str) -> Result<Setting> {
 }
 
 /// Formats a configuration with the settings of the command line. An unknown key is an error that names the valid keys.
-fn format_config<C: Configured + Serialize + DeserializeOwned>(config: &C, settings: &[Setting]) -> Result<String> {
+pub(crate) fn format_config<C: Configured + Serialize + DeserializeOwned>(
+    config: &C,
+    settings: &[Setting],
+) -> Result<String> {
     let mut whole = serde_json::to_value(config)?;
     for Setting { table, key, value } in settings {
         // A key of a nested table; if there is no such table the key is reported as unknown.
