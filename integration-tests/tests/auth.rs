@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 const SCOPES: &[&str] = &["system", "owner", "lessee", "stranger", "service"];
 const ROLES: &[&str] = &["admin", "manager", "member", "reader", "service"];
 /// Time for which a response of Keystone is cached.
-const SEEN: Duration = Duration::from_secs(3);
+const SEEN: Duration = Duration::from_secs(8);
 /// Calls of the matrix. A permitted call fails for another reason, or changes nothing.
 const CALLS: &[(&str, &str, &str)] = &[
     ("GET", "nodes/n1", ""),

@@ -161,6 +161,7 @@ fn grows_from_nothing(tag: &str, growth: &Growth, count: usize) -> Result<()> {
     // A member of etcd is lost with its host: no operation fails.
     let lost = growth.stores.last().context("no other store")?;
     let nodes = of_racks.first().context("no rack")?;
+    mesh.with_rest("h1", async |rest| nodes.undeploy(rest).await)?;
     let rounds = deploy_during(&mesh, nodes, || mesh.host(lost)?.kill())?;
     tell(format_args!("{rounds:?} while {lost} with a member of etcd was killed"));
 
@@ -247,8 +248,11 @@ fn a_join_that_is_not_allowed_is_refused_by_name_and_leaves_nothing() {
     let deleted = mesh.token("h1", &["--rack", "r7"]).unwrap();
     let tokens = mesh.ironmesh("h1", &["token", "list"]).unwrap();
     assert!(tokens.contains("r7") && !tokens.contains(&power), "{tokens}");
-    // The id is the first word of a token's line.
-    let id = tokens.lines().find(|line| line.contains("all services")).unwrap().split_whitespace().next().unwrap();
+    let listed: serde_json::Value =
+        serde_json::from_str(&mesh.ironmesh("h1", &["token", "list", "-o", "json"]).unwrap()).unwrap();
+    let is_whole =
+        |token: &&serde_json::Value| token["services"].as_array().is_some_and(|services| services.len() == 4);
+    let id = listed.as_array().unwrap().iter().find(is_whole).unwrap()["id"].as_str().unwrap();
     mesh.ironmesh("h1", &["token", "delete", id]).unwrap();
     // Another datacenter, whose authority runs.
     mesh.init("h9", "fra2", &["--rack", "r7"]).unwrap();

@@ -65,6 +65,14 @@ impl FakeNodes {
         self.bring(rest, "active", "active").await.map(drop)
     }
 
+    /// Undeploys all of them.
+    ///
+    /// # Errors
+    /// A node fails, or does not become available.
+    pub async fn undeploy(&self, rest: &Rest<'_>) -> Result<()> {
+        self.bring(rest, "deleted", "available").await.map(drop)
+    }
+
     /// Deploys and undeploys all of them until `ends` says so, and once at least. No operation may fail.
     ///
     /// # Errors

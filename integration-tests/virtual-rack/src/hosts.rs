@@ -9,7 +9,7 @@
 //! ```
 //!
 //! All files are in the state directory, with a folder for each host, and all interfaces in namespaces named `im-TAG-…`.
-//! What a program that was killed left behind is removed by [`down_by_tag`](crate::down_by_tag), and by [`Hosts::up`]
+//! What a program that was killed left behind is removed by [`crate::down_by_tag`], and by [`Hosts::up`]
 //! with the same tag.
 
 pub mod fault;

@@ -1,4 +1,4 @@
-//! The authority's side of the API: decides by [`admission`](crate::admission), signs by [`signing`](crate::signing), and
+//! The authority's side of the API: decides by [`crate::admission`], signs by [`crate::signing`], and
 //! registers hosts in the store.
 
 pub(crate) mod members;
