@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 const SCOPES: &[&str] = &["system", "owner", "lessee", "stranger", "service"];
 const ROLES: &[&str] = &["admin", "manager", "member", "reader", "service"];
 /// Time for which a response of Keystone is cached.
-const SEEN: Duration = Duration::from_secs(8);
+const CACHE_TIME: Duration = Duration::from_secs(8);
 /// Calls of the matrix. A permitted call fails for another reason, or changes nothing.
 const CALLS: &[(&str, &str, &str)] = &[
     ("GET", "nodes/n1", ""),
@@ -176,7 +176,7 @@ fn each_role_of_a_real_keystone_may_do_what_the_golden_matrix_says() {
     let set = vec![
         set("url", &Keystone::url()),
         set("password", &password.display().to_string()),
-        set("seen", &format!("{}s", SEEN.as_secs())),
+        set("seen", &format!("{}s", CACHE_TIME.as_secs())),
     ];
     let fleet = Fleet::up("roles", 0, &Options { set, ..Options::default() }).unwrap();
     let keystone = Keystone::up(fleet.place(), folder.path()).unwrap();
@@ -367,12 +367,12 @@ async fn revocation(fleet: &Fleet, keystone: &Keystone, people: &People) -> Resu
     ensure!(ask(mine).await?.status() == 200 && ask("unknown").await?.status() == 401);
     let gone = client.delete(&tokens).header("x-auth-token", mine).header("x-subject-token", mine).send().await?;
     ensure!(gone.status() == 204, "{gone:?}");
-    sleep(SEEN).await;
+    sleep(CACHE_TIME).await;
     ensure!(ask(mine).await?.status() == 401, "a token that was revoked is taken");
     ensure!(ask(other).await?.status() == 200);
     keystone.end()?;
     ensure!(ask(other).await?.status() == 200, "what was just heard is forgotten");
-    sleep(SEEN).await;
+    sleep(CACHE_TIME).await;
     let away = ask(other).await?;
     ensure!(away.status() == 503 && !away.headers().contains_key("retry-after"), "{away:?}");
     let public = client.get(nodes.trim_end_matches("/nodes")).send().await?;

@@ -8,7 +8,7 @@ use proto::{
         GetJoinTokenRequest, JoinRequest, JoinResponse, RenewCertificatesRequest, SignedCertificate,
         WatchHostFilesRequest, WatchHostFilesResponse, authority_service_client::AuthorityServiceClient,
     },
-    convert::time::wire_time,
+    convert::time::{time, wire_time},
 };
 use service_kit::{
     client::{InvalidEndpoint, MeshChannel, authority_channel, joining_channel},
@@ -80,7 +80,22 @@ impl ClientError {
     /// Returns what a failed call means.
     #[must_use]
     pub fn of(address: &str, status: &Status) -> Self {
-        failure(address, status)
+        // A status that the authority sent has no source.
+        let is_of_transport = std::error::Error::source(status).is_some();
+        let is_of_network =
+            matches!(status.code(), Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled);
+        let why = status::chain(status);
+        if status.code() == Code::FailedPrecondition && status.message().starts_with(REMOVED) {
+            Self::Removed(status.message().to_owned())
+        } else if is_of_transport && why.contains("CertificateRevoked") {
+            Self::Removed("its certificate was revoked".to_owned())
+        } else if is_of_transport && is_of_network {
+            Self::Unreachable { address: address.to_owned(), why }
+        } else if status.code() == Code::Unavailable {
+            Self::Later(status.message().to_owned())
+        } else {
+            Self::Refused(status.message().to_owned())
+        }
     }
 }
 
@@ -127,8 +142,9 @@ impl JoinClient {
     pub async fn describe(&mut self) -> Result<Allowed, ClientError> {
         let request = GetJoinTokenRequest { id: self.token.id().to_string(), secret: self.token.secret().to_vec() };
         let answer = self.client.get_join_token(request).await;
-        let answer = answer.map_err(|status| failure(&self.address, &status))?.into_inner();
-        if let Some(there) = answer.time.and_then(timestamp) {
+        let answer = answer.map_err(|status| ClientError::of(&self.address, &status))?.into_inner();
+        if let Some(there) = answer.time {
+            let there = time("time", there).map_err(|error| ClientError::Answer(error.to_string()))?;
             check_clock(clock::now(), there)?;
         }
         let roles = Roles::from_wire(&answer.allowed.unwrap_or_default())?;
@@ -143,7 +159,7 @@ impl JoinClient {
         let (id, secret) = (self.token.id().to_string(), self.token.secret().to_vec());
         let request = JoinRequest { id, secret, time: Some(wire_time(clock::now())), ..request };
         let answer = self.client.join(request).await;
-        Ok(answer.map_err(|status| failure(&self.address, &status))?.into_inner())
+        Ok(answer.map_err(|status| ClientError::of(&self.address, &status))?.into_inner())
     }
 }
 
@@ -173,7 +189,7 @@ impl HostClient {
     pub async fn renew(&mut self, requests: &[Requested]) -> Result<Vec<SignedCertificate>, ClientError> {
         let request = RenewCertificatesRequest { certificates: requests.iter().map(Requested::to_wire).collect() };
         let answer = self.calls.renew_certificates(request).await;
-        Ok(answer.map_err(|status| failure(&self.address, &status))?.into_inner().certificates)
+        Ok(answer.map_err(|status| ClientError::of(&self.address, &status))?.into_inner().certificates)
     }
 
     /// Follows what the host needs.
@@ -182,7 +198,7 @@ impl HostClient {
     /// [`ClientError`]
     pub async fn watch_files(&mut self) -> Result<Streaming<WatchHostFilesResponse>, ClientError> {
         let answer = self.streams.watch_host_files(WatchHostFilesRequest {}).await;
-        Ok(answer.map_err(|status| failure(&self.address, &status))?.into_inner())
+        Ok(answer.map_err(|status| ClientError::of(&self.address, &status))?.into_inner())
     }
 }
 
@@ -193,31 +209,6 @@ impl HostClient {
 pub fn check_clock(here: Timestamp, there: Timestamp) -> Result<(), ClientError> {
     let difference = here.since(there).max(there.since(here));
     if difference > MAX_CLOCK_DIFFERENCE { Err(ClientError::Clock { here, there, difference }) } else { Ok(()) }
-}
-
-fn timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
-    let millis = time.seconds.checked_mul(1000)?.checked_add(i64::from(time.nanos) / 1_000_000)?;
-    Some(Timestamp::from_millis(millis))
-}
-
-/// Returns what a failed call means.
-fn failure(address: &str, status: &Status) -> ClientError {
-    // A status that the authority sent has no source.
-    let is_of_transport = std::error::Error::source(status).is_some();
-    let is_of_network =
-        matches!(status.code(), Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled);
-    let why = status::chain(status);
-    if status.code() == Code::FailedPrecondition && status.message().starts_with(REMOVED) {
-        ClientError::Removed(status.message().to_owned())
-    } else if is_of_transport && why.contains("CertificateRevoked") {
-        ClientError::Removed("its certificate was revoked".to_owned())
-    } else if is_of_transport && is_of_network {
-        ClientError::Unreachable { address: address.to_owned(), why }
-    } else if status.code() == Code::Unavailable {
-        ClientError::Later(status.message().to_owned())
-    } else {
-        ClientError::Refused(status.message().to_owned())
-    }
 }
 
 #[cfg(test)]

@@ -191,7 +191,13 @@ impl Entry {
     /// Whether it is of a host that joined, which has its key and renews it itself.
     #[must_use]
     pub fn is_of_other_host(&self) -> bool {
-        self.name.contains('/')
+        self.of_host().is_some()
+    }
+
+    /// The host that joined and has its key, and the name of its files there.
+    #[must_use]
+    pub fn of_host(&self) -> Option<(&str, &str)> {
+        self.name.split_once('/')
     }
 
     /// Whether it has expired.

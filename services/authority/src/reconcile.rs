@@ -13,7 +13,7 @@ use keyspace::{
     },
     key,
     store::{Pem, Versioned},
-    value::{Host as Record, Rack, RevokedCertificate},
+    value::{Host as Record, Rack},
 };
 use service_kit::{
     Host, clock,
@@ -21,8 +21,10 @@ use service_kit::{
 };
 
 use crate::{
-    ledger::{Entry, Issuer, Revocation},
-    server::{Authority, members::peer_url},
+    etcd_address::peer_urls,
+    ledger::{Issuer, Revocation},
+    revocation::publish_revocation,
+    server::Authority,
     signing,
 };
 
@@ -61,12 +63,13 @@ pub fn wanted_members(hosts: &[Record], reports: &[MemberReport]) -> Vec<WantedM
     let present = hosts.iter().filter(|host| host.store && host.removal.is_none());
     let member = |host: &Record| WantedMember {
         name: host.name.clone(),
-        peer_urls: vec![peer_url(host.advertise)],
+        peer_urls: peer_urls(host.advertise),
         data: MemberData::Kept,
     };
     let is_known = |report: &MemberReport| {
         let of = |host: &Record| {
-            report.member.name == host.name || report.member.peer_urls.contains(&peer_url(host.advertise))
+            report.member.name == host.name
+                || peer_urls(host.advertise).iter().all(|url| report.member.peer_urls.contains(url))
         };
         hosts.iter().any(of)
     };
@@ -180,7 +183,7 @@ async fn revoke_removed(authority: &Authority, hosts: &[Versioned<Record>]) -> R
         });
         for entry in revoked.await.context("a revocation ended early")?? {
             if entry.issuer == Issuer::Mesh {
-                publish(authority, &entry).await?;
+                publish_revocation(&authority.store, &entry).await?;
             }
         }
     }
@@ -202,22 +205,6 @@ async fn delete_removed(authority: &Authority, hosts: &[Versioned<Record>], memb
         }
     }
     Ok(())
-}
-
-/// Tells all services that a certificate was revoked.
-async fn publish(authority: &Authority, entry: &Entry) -> Result<()> {
-    let Some(revocation) = entry.revoked else { return Ok(()) };
-    let value = RevokedCertificate {
-        subject: entry.subject.to_string(),
-        at: revocation.at,
-        reason: revocation.reason.word().to_owned(),
-        expires: entry.validity.not_after,
-    };
-    let key = key::revoked_certificate(&entry.serial.to_string());
-    match authority.store.commit(Change::new().put(&key, &value, Expect::Absent)?).await {
-        Ok(_) | Err(keyspace::Error::Conflict) => Ok(()),
-        Err(error) => Err(error).context("cannot tell the services which certificates were revoked"),
-    }
 }
 
 #[cfg(test)]

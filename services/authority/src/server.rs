@@ -1,7 +1,7 @@
 //! The authority's side of the API: decides by [`crate::admission`], signs by [`crate::signing`], and
 //! registers hosts in the store.
 
-pub(crate) mod members;
+mod members;
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use domain::time::Timestamp;
 use futures::{StreamExt as _, stream::BoxStream};
 use keyspace::{
     Change, Expect, Store,
@@ -27,7 +26,7 @@ use proto::{
         WatchHostFilesResponse,
         authority_service_server::{AuthorityService, AuthorityServiceServer},
     },
-    convert::time::wire_time,
+    convert::time::{time, wire_time},
 };
 use service_kit::{
     Host,
@@ -218,6 +217,8 @@ impl Authority {
         let advertise = advertise.map_err(|_| {
             Status::invalid_argument(format!("advertise: {:?} is no IP address, such as 10.0.0.12", request.advertise))
         })?;
+        let sent = request.time.map(|sent| time("time", sent)).transpose();
+        let sent = sent.map_err(|error| Status::invalid_argument(error.to_string()))?;
         for _ in 0..MAX_ATTEMPTS {
             let (id, token) = self.token(&request.id, &request.secret).await?;
             let hosts = self.hosts().await.map_err(|error| of_store(&error))?;
@@ -231,7 +232,7 @@ impl Authority {
                 key,
                 roles,
                 weight: request.weight,
-                time: request.time.and_then(timestamp).unwrap_or(now),
+                time: sent.unwrap_or(now),
             };
             let datacenter = Datacenter { hosts: &records, racks: &racks, built_in_etcd: self.own_etcd.is_none(), now };
             let Admitted { host, token: used } =
@@ -321,11 +322,6 @@ impl Authority {
             None => Ok(record),
         }
     }
-}
-
-fn timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
-    let millis = time.seconds.checked_mul(1000)?.checked_add(i64::from(time.nanos) / 1_000_000)?;
-    Some(Timestamp::from_millis(millis))
 }
 
 #[tonic::async_trait]

@@ -37,10 +37,9 @@ pub fn entry_name(host: &str, purpose: &Purpose) -> String {
     format!("{host}/{}", purpose.file_name())
 }
 
-/// Whether a certificate is of a host that joined, which has its key and renews it.
-#[must_use]
-pub fn is_of_host(entry: &Entry, host: &str) -> bool {
-    entry.name.split_once('/').is_some_and(|(of, _)| of == host)
+/// Whether a certificate is of this host that joined.
+fn is_of_host(entry: &Entry, host: &str) -> bool {
+    entry.of_host().is_some_and(|(of, _)| of == host)
 }
 
 /// Signs certificates for a host. They are in the record before they are given away, so that they can be revoked.
@@ -118,7 +117,7 @@ pub fn revoked_serials(data: &Path) -> Result<Vec<Serial>> {
 pub fn revoked_names(data: &Path, host: &str) -> Result<Vec<String>> {
     let ledger = Ledger::open(&data.join("certs"))?;
     let revoked = ledger.entries.iter().filter(|entry| entry.revoked.is_some() && !ledger.is_replaced(entry));
-    let names = revoked.filter_map(|entry| entry.name.split_once('/'));
+    let names = revoked.filter_map(Entry::of_host);
     Ok(names.filter(|(of, _)| *of == host).map(|(_, name)| name.to_owned()).collect())
 }
 

@@ -87,10 +87,14 @@ pub async fn change(context: &RequestContext, app: &AppState, name: &str, change
 /// The hosts on which a check of a host depends: those that serve one of its racks, and those with a member of the store.
 fn depends_on<'s>(survey: &'s Survey, host: &'s Host) -> impl Iterator<Item = &'s Versioned<Host>> {
     /// More are not compared: etcd takes 128 operations and as many comparisons.
-    const MOST: usize = 64;
+    const MAX_COMPARED_HOSTS: usize = 64;
     let shares = |other: &Host| {
         host.store && other.store
             || other.racks.iter().any(|theirs| host.racks.iter().any(|ours| ours.rack == theirs.rack))
     };
-    survey.hosts.iter().filter(move |other| other.value.name != host.name && shares(&other.value)).take(MOST)
+    survey
+        .hosts
+        .iter()
+        .filter(move |other| other.value.name != host.name && shares(&other.value))
+        .take(MAX_COMPARED_HOSTS)
 }

@@ -15,6 +15,7 @@ use authority::{
     issue::{self, Authorities, Made, Wanted, Why},
     ledger::{self, Entry, Issuer, Ledger, Revocation, Subject},
     realm_file,
+    revocation::publish_revocation,
 };
 use clap::{Args, Subcommand};
 use domain::time::Timestamp;
@@ -300,7 +301,7 @@ fn revoke(command: &Revoke) -> Result<()> {
     let published = runtime.block_on(async {
         let store = StoreLocation::of(&command.data.data).store().await?;
         for entry in chosen.iter().filter(|entry| entry.issuer == Issuer::Mesh) {
-            renewal::publish(&store, entry).await?;
+            publish_revocation(&store, entry).await?;
         }
         anyhow::Ok(())
     });

@@ -5,7 +5,6 @@ mod certs;
 mod console;
 #[expect(dead_code, reason = "no command moves a member of etcd yet")]
 mod etcd;
-mod etcd_address;
 mod etcd_space;
 mod host;
 mod leftover_etcd;

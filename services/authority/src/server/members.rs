@@ -1,40 +1,32 @@
 //! Members of the built-in etcd on hosts.
 
-use std::net::{IpAddr, SocketAddr};
-
 use keyspace::{
     Store,
     cluster::{MemberError, plan::initial_cluster},
     store::{ClusterMember, Versioned},
     value::Host,
 };
-use service_kit::{
-    ports::{ETCD_PEER_PORT, ETCD_PORT},
-    status,
-};
+use service_kit::{ports::ETCD_PORT, status};
 use tonic::Status;
 
-/// Returns the URL at which the other members reach that of a host.
-pub(crate) fn peer_url(advertise: IpAddr) -> String {
-    format!("https://{}", SocketAddr::new(advertise, ETCD_PEER_PORT))
-}
+use crate::etcd_address::{peer_urls, url};
 
 /// Returns the URLs of the members that serve clients: those that hosts advertise, without loopback ones.
 pub(crate) fn client_urls(members: &[ClusterMember], hosts: &[Versioned<Host>]) -> Vec<String> {
     let voters = members.iter().filter(|member| !member.is_learner && !member.client_urls.is_empty());
     let of_host = |member: &ClusterMember| {
         let host = hosts.iter().find(|host| host.value.name == member.name)?;
-        Some(format!("https://{}", SocketAddr::new(host.value.advertise, ETCD_PORT)))
+        Some(url(host.value.advertise, ETCD_PORT))
     };
     voters.filter_map(|member| of_host(member).or_else(|| member.client_urls.first().cloned())).collect()
 }
 
 /// Adds the member of a host as a learner, unless it is there. Returns etcd's `initial-cluster` for it.
 pub(super) async fn add(store: &Store, host: &Host) -> Result<String, Status> {
-    let url = peer_url(host.advertise);
+    let urls = peer_urls(host.advertise);
     let listed = store.cluster_members().await.map_err(|error| super::of_store(&error))?;
-    let is_own = |member: &&ClusterMember| member.peer_urls.contains(&url);
-    if let Some(other) = listed.iter().find(|member| member.name == host.name && !member.peer_urls.contains(&url)) {
+    let is_own = |member: &&ClusterMember| urls.iter().all(|url| member.peer_urls.contains(url));
+    if let Some(other) = listed.iter().find(|member| member.name == host.name && !is_own(member)) {
         return Err(Status::failed_precondition(format!(
             "etcd has a member {:?} at {}; remove it first: ironmesh store member remove {}",
             other.name,
@@ -44,7 +36,7 @@ pub(super) async fn add(store: &Store, host: &Host) -> Result<String, Status> {
     }
     let id = match listed.iter().find(is_own) {
         Some(present) => present.id,
-        None => store.add_learner(std::slice::from_ref(&url)).await.map_err(|error| refused(&error))?,
+        None => store.add_learner(&urls).await.map_err(|error| refused(&error))?,
     };
     let members = store.cluster_members().await.map_err(|error| super::of_store(&error))?;
     Ok(initial_cluster(&members, id, &host.name))

@@ -87,7 +87,7 @@ async fn a_host_tells_its_secret_to_the_authority_of_its_token_only() {
         uses: 1,
         used: Vec::new(),
         created: keyspace::value::Mark { by: "ann".to_owned(), at: service_kit::clock::now() },
-        expires: Timestamp::from_millis(service_kit::clock::now().millis() + 3_600_000),
+        expires: domain::time::Timestamp::from_millis(service_kit::clock::now().millis() + 3_600_000),
     };
     let change = Change::new().put(&key::join_token(id), &record, Expect::Absent).unwrap();
     store.commit(change).await.unwrap();

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
-use keyspace::{Change, Expect, Store, key, store::Pem, value::RevokedCertificate};
+use authority::revocation::publish_revocation;
+use keyspace::{Change, Expect, Store, key, store::Pem};
 use service_kit::{Host, clock, status, tls::Serial};
 use tokio::time::Instant;
 
@@ -104,7 +105,7 @@ impl Renewal {
         self.close_etcd_connections(progress, &revoked);
         for entry in &revoked {
             if entry.issuer == Issuer::Mesh && !progress.published.contains(&entry.serial) {
-                publish(&self.store, entry).await?;
+                publish_revocation(&self.store, entry).await?;
                 progress.published.insert(entry.serial.clone());
             }
         }
@@ -145,22 +146,6 @@ fn revoked(folder: &std::path::Path) -> Result<Vec<Entry>> {
     let now = clock::now();
     let entries = Ledger::open(folder)?.entries;
     Ok(entries.into_iter().filter(|entry| entry.revoked.is_some() && !entry.is_expired(now)).collect())
-}
-
-/// Tells all services that a certificate was revoked.
-pub(super) async fn publish(store: &Store, entry: &Entry) -> Result<()> {
-    let Some(revocation) = entry.revoked else { return Ok(()) };
-    let value = RevokedCertificate {
-        subject: entry.subject.to_string(),
-        at: revocation.at,
-        reason: revocation.reason.word().to_owned(),
-        expires: entry.validity.not_after,
-    };
-    let key = key::revoked_certificate(&entry.serial.to_string());
-    match store.commit(Change::new().put(&key, &value, Expect::Absent)?).await {
-        Ok(_) | Err(keyspace::Error::Conflict) => Ok(()),
-        Err(error) => Err(error).context("cannot tell the services which certificates were revoked"),
-    }
 }
 
 /// Removes what needs not be revoked any more.

@@ -8,11 +8,10 @@ use std::{
 use anyhow::Result;
 use service_kit::tls::Files;
 
-use crate::{
-    certs::ETCD_PEER,
-    etcd_address::{CLIENT_PORT, client_urls, peer_urls, url},
-    store::QUOTA,
-};
+use authority::etcd_address::{client_urls, peer_urls, url};
+use service_kit::ports::ETCD_PORT;
+
+use crate::{certs::ETCD_PEER, store::QUOTA};
 
 /// Name of the only member of `ironmesh up`.
 const UP_NAME: &str = "ironmesh";
@@ -75,7 +74,7 @@ impl EtcdConfig {
         let mut listen = clients.clone();
         // Hosts on one machine have addresses of loopback, and would share that one.
         if !advertise.is_loopback() {
-            listen.push(url(Ipv4Addr::LOCALHOST.into(), CLIENT_PORT));
+            listen.push(url(Ipv4Addr::LOCALHOST.into(), ETCD_PORT));
         }
         Self {
             name: name.to_owned(),

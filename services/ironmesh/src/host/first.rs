@@ -8,7 +8,7 @@ use keyspace::{
     Change, Expect, Store,
     access::{host_role, rack_roles},
     key,
-    value::{Host as Record, HostRack},
+    value::Host as Record,
 };
 use service_kit::{clock, tls::KeyDigest};
 
@@ -68,16 +68,14 @@ async fn register(data: &Path, host: &HostConfig, store: &Store) -> Result<()> {
 
 /// Returns the record of a host. What operators have ordered stays as it is.
 fn record_of(host: &HostConfig, key: &str, present: Option<&Record>) -> Record {
-    let racks = host.racks.iter();
+    let roles = identities::roles(host);
     Record {
         name: host.name.clone(),
         advertise: host.advertise,
         key: key.to_owned(),
-        racks: racks
-            .map(|rack| HostRack { rack: rack.name.clone(), services: rack.services.clone(), slot: rack.slot })
-            .collect(),
-        store: host.store,
-        scheduler: host.scheduler.is_some(),
+        racks: roles.racks,
+        store: roles.store,
+        scheduler: roles.scheduler,
         authority: true,
         weight: host.weight,
         joined: present.map_or_else(clock::now, |record| record.joined),

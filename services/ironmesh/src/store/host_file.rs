@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, path::Path};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use crate::etcd_address::client_urls;
+use authority::etcd_address::client_urls;
 
 /// The host of a data directory.
 #[derive(Debug, Deserialize)]

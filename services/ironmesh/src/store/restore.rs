@@ -12,7 +12,8 @@ use keyspace::value::RestoredBackup;
 use serde::Deserialize;
 
 use super::{Restore, answer, backup, host_file::HostFile, notes, service_folders};
-use crate::{etcd_address::peer_urls, leftover_etcd, sealing};
+use crate::{leftover_etcd, sealing};
+use authority::etcd_address::peer_urls;
 
 /// The file that tells the next `ironmesh up` to mark the store as a restored backup.
 const RESTORED: &str = "store.restored";
